@@ -1,0 +1,35 @@
+"""One function per recipe, named as its paper is called: `rlad(teacher=..., alpha=0.5)`.
+
+Each takes the fields of its method's dataclass and gives a `Recipe`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
+
+from posttrain.rl.baselines.kdrl import KDRL, OPD
+from posttrain.rl.grpo import GRPO, EngineDefault
+from posttrain.rl.method import Method
+from posttrain.rl.recipe import Recipe
+from posttrain.rl.rlad import RLAD
+
+P = ParamSpec("P")
+
+
+def _builder(method: Callable[P, Method]) -> Callable[P, Recipe]:
+    """A function with the signature of `method` that returns a recipe."""
+
+    @functools.wraps(method, updated=())
+    def build(*args: P.args, **kwargs: P.kwargs) -> Recipe:
+        return Recipe.of(method(*args, **kwargs))
+
+    return build
+
+
+grpo = _builder(GRPO)
+engine_default = _builder(EngineDefault)
+opd = _builder(OPD)
+kdrl = _builder(KDRL)
+rlad = _builder(RLAD)

@@ -1,0 +1,1 @@
+"""The only files that know an engine: `trl`, and the reference `loop`."""

@@ -1,0 +1,92 @@
+"""Scoring models for TRL: loaded frozen, checked against the student's vocabulary, with a fused head.
+
+The fused head gives the log-probabilities of the sampled tokens without (tokens x vocabulary) logits, at the
+trainer's temperature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedModel
+from trl.models.utils import prepare_deepspeed, prepare_fsdp
+from trl.trainer import add_fused_lm_head
+from trl.trainer.utils import create_model_from_path, disable_dropout_in_model
+
+from posttrain.rl.engines import vocabulary
+from posttrain.rl.method import Score
+
+if TYPE_CHECKING:
+    from posttrain.rl.engines.trl import RecipeTrainer
+
+
+def check_references(scores: Sequence[Score]) -> None:
+    """Raise for a local path that is not there, before anything is loaded."""
+    for score in scores:
+        check_reference(score.model, f"the model of score {score.name!r}")
+
+
+def check_reference(model: Any, what: str) -> None:
+    """Raise for a local path that is not there or holds no model; hub ids and modules pass."""
+    if isinstance(model, nn.Module):
+        return
+    text = str(model)
+    looks_local = isinstance(model, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1
+    path = Path(text).expanduser()
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ValueError(f"{text} ({what}) has no config.json; give the folder that save_pretrained wrote.")
+    if looks_local and not path.exists():
+        raise ValueError(f"{text} ({what}) does not exist; give a folder with a saved model, or a hub id.")
+
+
+def load(scores: Sequence[Score], trainer: RecipeTrainer) -> tuple[dict[str, Any], list[str]]:
+    """The prepared models by score name, and what is worth telling the user."""
+    models, notes = {}, []
+    for score in scores:
+        notes += _check_vocabulary(score.model, trainer.processing_class)
+        models[score.name] = _prepare(_load_one(score.model, trainer), trainer)
+    return models, notes
+
+
+def _load_one(model: Any, trainer: RecipeTrainer) -> PreTrainedModel:
+    """A module as it is, or one loaded in the student's type."""
+    if isinstance(model, nn.Module):
+        return model  # pyright: ignore[reportReturnType]
+    kwargs = {"dtype": trainer.model.dtype, "trust_remote_code": trainer.args.trust_remote_code}
+    if trainer.args.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
+        kwargs["device_map"] = None
+    return create_model_from_path(str(model), **kwargs)
+
+
+def _prepare(model: PreTrainedModel, trainer: RecipeTrainer) -> Any:
+    """Frozen, without dropout, with a fused head at the trainer's temperature, where the engine wants it."""
+    model.requires_grad_(False)
+    model.eval()
+    disable_dropout_in_model(model)
+    add_fused_lm_head(model, temperature=trainer.temperature)
+    if trainer.is_deepspeed_enabled:
+        return prepare_deepspeed(model, trainer.accelerator)
+    if trainer.is_fsdp_enabled:
+        return prepare_fsdp(model, trainer.accelerator)
+    return trainer.accelerator.prepare_model(model, evaluation_mode=True)
+
+
+def _check_vocabulary(model: Any, student: Any) -> list[str]:
+    """Compare the token maps; a module brings its tokenizer only through the path it was loaded from."""
+    student = getattr(student, "tokenizer", student)
+    source = (
+        getattr(getattr(model, "config", None), "_name_or_path", "") if isinstance(model, nn.Module) else str(model)
+    )
+    head: Any = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
+    rows = None if head is None else head.weight.shape[0]
+    if not source:
+        if rows is not None and rows < len(student):
+            raise vocabulary.VocabularyMismatch(
+                f"The teacher scores {rows} ids, but the student's tokenizer has {len(student)}; "
+                "use a teacher with the student's tokenizer."
+            )
+        return ["The teacher is a module without a path, so its vocabulary was not compared with the student's."]
+    return vocabulary.check(student, AutoTokenizer.from_pretrained(source), name=source, rows=rows)

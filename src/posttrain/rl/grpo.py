@@ -1,0 +1,118 @@
+"""GRPO: group relative policy optimisation (Shao et al. 2024, arXiv:2402.03300), as RLAD's paper states it.
+
+For each prompt G completions are sampled from the current policy; with r_i their rewards,
+
+    A_i = (r_i - mean(r)) / std(r),    std over the G rewards (population)              (RLAD, Eq. 1)
+    J = mean_i mean_t min(rho A_i, clip(rho, 1 - eps, 1 + eps) A_i) - beta KL(pi || pi_ref)
+    rho_t = pi(y_t) / pi_old(y_t)
+
+Symbols: eps -> `clip_low`, `clip_high`; beta -> `kl_beta`; rho -> exp(log pi - anchor). DAPO (Yu et al. 2025,
+arXiv:2503.14476) raises the upper bound (`clip_high=0.28`) and averages over tokens (`aggregation="token"`).
+
+Differs from the paper: a small `epsilon` is added to the deviation, and a group of equal rewards gives exactly 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from posttrain.rl.batch import Credit, Live, Row, Sampler, Table
+from posttrain.rl.math import Aggregation, Spread, group_advantages, kl
+from posttrain.rl.method import Method, Settings
+
+
+@dataclass(frozen=True)
+class GRPO(Method):
+    """The defaults of every recipe; it fills all hooks that a method may leave out."""
+
+    name = "grpo"
+    paper = "Shao et al. 2024, arXiv:2402.03300"
+
+    clip_low: float = 0.2
+    """The ratio's lower bound is 1 - clip_low."""
+    clip_high: float = 0.2
+    """The ratio's upper bound is 1 + clip_high (DAPO: 0.28)."""
+    dual_clip: float = 0.0
+    """Upper bound of the ratio where the advantage is negative; 0 for none (commonly 3)."""
+    aggregation: Aggregation = "sequence"
+    """`sequence`: mean per completion, then over completions; `token`: mean over all tokens (DAPO)."""
+    kl_beta: float = 0.0
+    """Weight of the k3 KL to the reference policy."""
+    spread: Spread = "population"
+    """Which standard deviation divides: `population`, `sample` or `none` (Dr. GRPO)."""
+    epsilon: float = 1e-6
+    """Added to the standard deviation."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.clip_low <= 1:
+            raise ValueError(f"clip_low={self.clip_low} must lie in (0, 1]; the paper uses 0.2.")
+        if self.clip_high <= 0:
+            raise ValueError(f"clip_high={self.clip_high} must be above 0; the paper uses 0.2, DAPO 0.28.")
+        if self.dual_clip and self.dual_clip <= 1 + self.clip_high:
+            raise ValueError(
+                f"dual_clip={self.dual_clip} must exceed 1 + clip_high = {1 + self.clip_high}, or be 0 for none."
+            )
+        if self.aggregation not in ("sequence", "token"):
+            raise ValueError(f"aggregation={self.aggregation!r} is unknown; use 'sequence' or 'token'.")
+        if self.spread not in ("population", "sample", "none"):
+            raise ValueError(f"spread={self.spread!r} is unknown; use 'population', 'sample' or 'none'.")
+        if self.kl_beta < 0 or self.epsilon < 0:
+            raise ValueError(f"kl_beta={self.kl_beta} and epsilon={self.epsilon} must not be negative.")
+
+    @property
+    def settings(self) -> Settings:
+        """All of them: GRPO leaves nothing open."""
+        return Settings(self.clip_low, self.clip_high, self.dual_clip, self.aggregation, self.kl_beta)
+
+    async def rollout(self, tasks: Sequence[Any], sampler: Sampler) -> list[Row]:
+        """One completion per task; a prompt that stands G times in `tasks` makes a group of G.
+
+        Each task carries `prompt_ids`, `group`, `max_tokens`, `temperature` and `seed`.
+        """
+        first = tasks[0]
+        samples = await sampler(
+            [task["prompt_ids"] for task in tasks],
+            max_tokens=first["max_tokens"],
+            temperature=first["temperature"],
+            seed=first["seed"],
+        )
+        return [
+            Row(task["prompt_ids"], sample.ids, task["group"], task)
+            for task, sample in zip(tasks, samples, strict=True)
+        ]
+
+    def credit(self, table: Table, state: Any) -> Credit:
+        """A_i, (B,)."""
+        return Credit(group_advantages(table.rewards, table.group, spread=self.spread, epsilon=self.epsilon))
+
+    def anchor(self, live: Live) -> Tensor:
+        """The sampling policy's log-probabilities, (B, T)."""
+        return live.logp_old
+
+    def reference_kl(self, live: Live) -> Tensor:
+        """k3 estimate of KL(pi || pi_ref), (B, T); engines that have a KL of their own use theirs."""
+        if live.logp_ref is None:
+            raise ValueError("kl_beta is above 0, but no reference log-probabilities were given; set Live.logp_ref.")
+        return kl(live.logp, live.logp_ref, "k3")
+
+
+@dataclass(frozen=True)
+class EngineDefault(GRPO):
+    """What TRL 1.16 does when nobody says anything: sample deviation, epsilon 1e-4, token mean.
+
+    One difference stays: a group of equal rewards gives exactly 0, where TRL leaves rounding noise.
+    """
+
+    name = "engine_default"
+    paper = "TRL 1.16"
+
+    aggregation: Aggregation = "token"
+    """TRL's `loss_type="dapo"`."""
+    spread: Spread = "sample"
+    """Divides by G - 1."""
+    epsilon: float = 1e-4
+    """Added to the standard deviation."""

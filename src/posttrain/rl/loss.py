@@ -1,0 +1,97 @@
+"""The engine-free reference: the loss of a recipe on one micro-batch.
+
+    L = aggregate( -min(rho A, clip(rho, 1 - low, 1 + high) A) + penalty + beta k3 )
+    rho = exp(log pi - anchor(live)),  A = shape(live)
+
+`engines/loop.py` trains on it directly; the other engines must agree with its gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from posttrain.rl.batch import Live
+from posttrain.rl.math import Normalizer, aggregate, clipped_surrogate
+from posttrain.rl.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean that can still be merged with those of other micro-batches and ranks."""
+
+    total: Tensor
+    count: Tensor
+
+
+class Loss(NamedTuple):
+    """What one micro-batch contributes."""
+
+    value: Tensor
+    """Scalar with gradient."""
+    metrics: Mapping[str, Mean]
+    """What to log."""
+
+
+def policy_loss(recipe: Recipe, live: Live, normalizer: Normalizer | None = None) -> Loss:
+    """The loss of `recipe` on `live`.
+
+    Args:
+        recipe: The methods.
+        live: One micro-batch; rows whose `scored` column is 0 take no part.
+        normalizer: The rows and tokens of the whole optimiser step; default: this micro-batch is the step.
+    """
+    normalizer = normalizer or Normalizer.of(live.mask)
+    live = without_unscored(live)
+    settings = recipe.settings
+    advantages, anchor = recipe.shape(live), recipe.anchor(live)
+    surrogate = clipped_surrogate(
+        live.logp - anchor,
+        advantages,
+        clip_low=settings.clip_low or 0.0,
+        clip_high=settings.clip_high or 0.0,
+        dual_clip=settings.dual_clip or None,
+    )
+    per_token = -surrogate.objective
+    if (penalty := recipe.penalty(live)) is not None:
+        per_token = per_token + penalty
+    if settings.kl_beta:
+        per_token = per_token + settings.kl_beta * recipe.base.reference_kl(live)
+    value = aggregate(per_token, live.mask, settings.aggregation or "sequence", normalizer)
+    return Loss(value, measure(recipe, live, advantages, anchor))
+
+
+def without_unscored(live: Live) -> Live:
+    """The same micro-batch with the mask of unscored rows set to 0."""
+    if "scored" not in live.columns:
+        return live
+    return replace(live, mask=live.mask * live.column("scored").to(live.mask.dtype))
+
+
+@torch.no_grad()
+def measure(recipe: Recipe, live: Live, advantages: Tensor, anchor: Tensor) -> dict[str, Mean]:
+    """Token means to log.
+
+    `veto/positive` is the share of the tokens with A > 0 that get no gradient because the ratio is above the
+    upper bound, `veto/negative` the share of those with A < 0 below the lower one. Methods add their own.
+    """
+    settings, mask = recipe.settings, live.mask.bool()
+    _, vetoed = clipped_surrogate(
+        live.logp - anchor,
+        advantages,
+        clip_low=settings.clip_low or 0.0,
+        clip_high=settings.clip_high or 0.0,
+        dual_clip=settings.dual_clip or None,
+    )
+    wanted, unwanted = mask & (advantages > 0), mask & (advantages < 0)
+    found = {
+        "veto/positive": Mean((vetoed & wanted).sum(), wanted.sum()),
+        "veto/negative": Mean((vetoed & unwanted).sum(), unwanted.sum()),
+    }
+    for name, values in recipe.diagnose(live).items():
+        found[name] = Mean(torch.where(mask, values, torch.zeros_like(values)).sum(), mask.sum())
+    return found

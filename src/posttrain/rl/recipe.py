@@ -1,0 +1,196 @@
+"""A recipe: methods stacked on GRPO, with one owner for each hook that can have only one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from posttrain.rl.batch import Credit, Live, Row, Table
+from posttrain.rl.grpo import GRPO
+from posttrain.rl.math import group_any
+from posttrain.rl.method import Method, Score, Settings
+
+OWNED = ("rollout", "credit", "anchor")
+"""Hooks with one owner. The others add up (`reward`, `penalty`) or apply in order (`shape`)."""
+
+
+class RecipeClash(ValueError):
+    """Two methods want different things of one hook or one setting."""
+
+
+class Sourced(NamedTuple):
+    """A value and where it comes from."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Methods in order, on top of a GRPO. Build one with `grpo()`, `rlad(...)` and `|`."""
+
+    base: GRPO = field(default_factory=GRPO)
+    """Fills every hook that no method fills."""
+    methods: tuple[Method, ...] = ()
+    """In the order in which shapes apply."""
+
+    def __post_init__(self) -> None:
+        names = [method.name for method in self.methods]
+        for name in names:
+            if names.count(name) > 1:
+                raise RecipeClash(f"{name} stands twice in one recipe; keep one of them.")
+        for hook in OWNED:
+            owners = [method for method in self.methods if method.fills(hook)]
+            if len(owners) > 1:
+                first, second = owners[:2]
+                raise RecipeClash(
+                    f"{first.name} ({first.paper}) and {second.name} ({second.paper}) both define {hook}; "
+                    "a recipe has one owner for it, so leave one of them out."
+                )
+        _ = self.sources, self.scores()
+
+    @classmethod
+    def of(cls, part: Method | Recipe) -> Recipe:
+        """A recipe of one method, or the recipe itself."""
+        if isinstance(part, Recipe):
+            return part
+        return cls(base=part) if isinstance(part, GRPO) else cls(methods=(part,))
+
+    def __or__(self, other: Method | Recipe) -> Recipe:
+        right = Recipe.of(other)
+        return Recipe(_merge_bases(self.base, right.base), self.methods + right.methods)
+
+    @property
+    def name(self) -> str:
+        """The methods' names joined by `|`, or the base's."""
+        return "|".join(method.name for method in self.methods) or self.base.name
+
+    def owner(self, hook: str) -> Method:
+        """The method that defines `hook`: the one that fills it, else the base."""
+        return next((method for method in self.methods if method.fills(hook)), self.base)
+
+    def fills(self, hook: str) -> bool:
+        """Whether any method besides the base fills `hook`."""
+        return any(method.fills(hook) for method in self.methods)
+
+    @property
+    def sources(self) -> dict[str, Sourced]:
+        """Each loss setting with its source; two different values for one setting are a clash."""
+        defaults = GRPO()
+        chosen: dict[str, Sourced] = {}
+        own = {k: v for k, v in self.base.settings.given().items() if v != getattr(defaults, k)}
+        for name, given in [(self.base.name, own), *((m.name, m.settings.given()) for m in self.methods)]:
+            for key, value in given.items():
+                if key in chosen and chosen[key].value != value:
+                    raise RecipeClash(
+                        f"{chosen[key].source} sets {key}={chosen[key].value} and {name} sets {key}={value}; "
+                        "give both the same value."
+                    )
+                chosen.setdefault(key, Sourced(value, name))
+        return {
+            f.name: chosen.get(f.name, Sourced(getattr(defaults, f.name), "grpo default")) for f in fields(Settings)
+        }
+
+    @property
+    def settings(self) -> Settings:
+        """The loss settings, resolved."""
+        return Settings(**{key: sourced.value for key, sourced in self.sources.items()})
+
+    def scores(self) -> list[Score]:
+        """All extra log-probabilities, each name once."""
+        found: dict[str, Score] = {}
+        for method in self.methods:
+            for score in method.scores():
+                if score.name in found and found[score.name] != score:
+                    raise RecipeClash(
+                        f"Two scores are called {score.name!r} but ask for different models or prompts; rename one."
+                    )
+                found.setdefault(score.name, score)
+        return list(found.values())
+
+    def initial_state(self) -> dict[str, Any]:
+        """The state of every method that has one, by method name."""
+        states = {method.name: method.initial_state() for method in (self.base, *self.methods)}
+        return {name: state for name, state in states.items() if state is not None}
+
+    async def reward(self, rows: Sequence[Row]) -> list[float]:
+        """The methods' reward terms, added up; NaN where any is NaN."""
+        total = [0.0] * len(rows)
+        for method in self.methods:
+            if method.fills("reward"):
+                terms = await method.reward(rows)
+                if len(terms) != len(rows):
+                    raise ValueError(f"{method.name} gave {len(terms)} rewards for {len(rows)} rows; give one per row.")
+                total = [a + float(b) for a, b in zip(total, terms, strict=True)]
+        return total
+
+    def credit(self, table: Table, state: Mapping[str, Any] | None = None) -> Credit:
+        """Advantages and row columns; `Credit.state` holds every method's state after this generation.
+
+        The columns `scored`, `correct` and `any_correct` (B,) are always there.
+        """
+        owner = self.owner("credit")
+        before = dict(self.initial_state() if state is None else state)
+        credit = owner.credit(table, before.get(owner.name))
+        if table.training and credit.state is not None:
+            before[owner.name] = credit.state
+        scored = table.scored
+        columns = {
+            "scored": scored.to(table.rewards.dtype),
+            "correct": torch.nan_to_num(table.correct, nan=0.0),
+            "any_correct": group_any(table.correct, table.group),
+            **credit.columns,
+        }
+        advantages = torch.where(scored, credit.advantages, torch.zeros_like(credit.advantages))
+        return replace(credit, advantages=advantages, columns=columns, state=before)
+
+    def anchor(self, live: Live) -> Tensor:
+        """(B, T) log-probabilities the ratio is taken against."""
+        return self.owner("anchor").anchor(live)
+
+    def shape(self, live: Live) -> Tensor:
+        """(B, T) advantages after every method's shape, in order."""
+        for method in self.methods:
+            if method.fills("shape"):
+                live = replace(live, advantages=method.shape(live))
+        return live.advantages
+
+    def penalty(self, live: Live) -> Tensor | None:
+        """(B, T) sum of the methods' penalties, or None."""
+        terms = [method.penalty(live) for method in self.methods if method.fills("penalty")]
+        if not terms:
+            return None
+        return sum(
+            (t.unsqueeze(-1).expand_as(live.mask) if t.dim() == 1 else t for t in terms),
+            start=torch.zeros(()).to(terms[0]),
+        )
+
+    def diagnose(self, live: Live) -> dict[str, Tensor]:
+        """(B, T) values to log as masked means."""
+        return {key: value for method in self.methods for key, value in method.diagnose(live).items()}
+
+    def describe(self) -> list[tuple[str, Any, str]]:
+        """(setting, value, source) of every hyper-parameter, for people to read."""
+        lines = [(key, sourced.value, sourced.source) for key, sourced in self.sources.items()]
+        for part in (self.base, *self.methods):
+            source = f"{part.name} ({part.paper})"
+            known = {f.name for f in fields(Settings)}
+            lines += [(f.name, getattr(part, f.name), source) for f in fields(part) if f.name not in known]
+        return lines
+
+
+def _merge_bases(left: GRPO, right: GRPO) -> GRPO:
+    """The base that was configured; two different configurations are a clash."""
+    if right == GRPO() or left == right:
+        return left
+    if left == GRPO():
+        return right
+    for f in fields(GRPO):
+        a, b = getattr(left, f.name), getattr(right, f.name)
+        if a != b:
+            raise RecipeClash(f"{left.name} sets {f.name}={a} and {right.name} sets {f.name}={b}; keep one of them.")
+    raise RecipeClash(f"{left.name} and {right.name} are two bases; keep one of them.")
