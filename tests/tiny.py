@@ -12,9 +12,9 @@ LETTERS = "abcdefghijklmnopqrst"
 def tokenizer(letters: str = LETTERS) -> PreTrainedTokenizerFast:
     """One letter is one token; then `<pad>` and `<eos>`."""
     vocab = {token: i for i, token in enumerate([*letters, "<pad>", "<eos>"])}
-    core = Tokenizer(models.WordLevel(vocab, unk_token="a"))
+    core = Tokenizer(models.WordLevel(vocab, unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>", unk_token="a")
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>", unk_token="<pad>")
 
 
 def model(seed: int = 0, *, vocab: int = len(LETTERS) + 2, hidden: int = 32, layers: int = 2, scale: float = 1.0):

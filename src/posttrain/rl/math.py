@@ -49,15 +49,17 @@ def group_advantages(rewards: Tensor, group: Tensor, *, spread: Spread = "popula
     scored = ~torch.isnan(rewards)
     _, index = torch.unique(group, return_inverse=True)
     groups = int(index.max()) + 1 if index.numel() else 0
-    values = torch.where(scored, rewards, torch.zeros_like(rewards))
+    wide = rewards.to(torch.promote_types(rewards.dtype, torch.float32))  # squares leave float16's range
+    values = torch.where(scored, wide, torch.zeros_like(wide))
     low, high, mean, count = _group_moments(values, scored, index, groups)
     centred = torch.where(scored, values - mean[index], torch.zeros_like(values))
     if spread != "none":
-        square = torch.zeros_like(mean).index_add_(0, index, centred.square())
-        divisor = count if spread == "population" else count - 1
-        deviation = (square / divisor.clamp(min=1)).sqrt()
+        variance = torch.zeros_like(mean).index_add_(0, index, centred.square()) / count.clamp(min=1)
+        if spread == "sample":
+            variance = variance * (count / (count - 1).clamp(min=1))
+        deviation = variance.sqrt()
         centred = centred / (deviation[index] + epsilon)
-    return torch.where(scored & (low != high)[index], centred, torch.zeros_like(centred))
+    return torch.where(scored & (low != high)[index], centred, torch.zeros_like(centred)).to(rewards.dtype)
 
 
 def _group_moments(values: Tensor, scored: Tensor, index: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -55,6 +55,20 @@ class Settings:
     kl_beta: float | None = None
     """Weight of the k3 KL to the reference policy."""
 
+    def __post_init__(self) -> None:
+        if self.clip_low is not None and not 0 < self.clip_low <= 1:
+            raise ValueError(f"clip_low={self.clip_low} must lie in (0, 1]; the GRPO paper uses 0.2.")
+        if self.clip_high is not None and not self.clip_high > 0:
+            raise ValueError(f"clip_high={self.clip_high} must be above 0; the GRPO paper uses 0.2, DAPO 0.28.")
+        if self.dual_clip and not self.dual_clip > 1 + (self.clip_high or 0):
+            raise ValueError(
+                f"dual_clip={self.dual_clip} must exceed 1 + clip_high = {1 + (self.clip_high or 0)}, or be 0 for none."
+            )
+        if self.aggregation not in (None, "sequence", "token"):
+            raise ValueError(f"aggregation={self.aggregation!r} is unknown; use 'sequence' or 'token'.")
+        if self.kl_beta is not None and not self.kl_beta >= 0:
+            raise ValueError(f"kl_beta={self.kl_beta} must not be negative; 0 switches the KL off.")
+
     def given(self) -> dict[str, Any]:
         """The settings that are not None."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}

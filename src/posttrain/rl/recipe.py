@@ -51,7 +51,7 @@ class Recipe:
                     f"{first.name} ({first.paper}) and {second.name} ({second.paper}) both define {hook}; "
                     "a recipe has one owner for it, so leave one of them out."
                 )
-        _ = self.sources, self.scores()
+        _ = self.settings, self.scores()
 
     @classmethod
     def of(cls, part: Method | Recipe) -> Recipe:

@@ -148,8 +148,8 @@ def _open(source: str | Path | Iterable[Mapping[str, Any]]) -> _Source:
 def _open_memory(source: Iterable[Any], name: str) -> _Source:
     if isinstance(source, Mapping):
         raise DatasetError(f"{name} holds {', '.join(map(repr, source))}, not rows; pass one of them.")
-    plain = source.with_format(None) if hasattr(source, "with_format") else source
-    return _Source(name, "row", enumerate(plain, start=1))
+    with_format = getattr(source, "with_format", None)  # a `datasets` object may be set to give tensors
+    return _Source(name, "row", enumerate(with_format(None) if with_format else source, start=1))
 
 
 def _open_directory(path: Path) -> _Source:
@@ -274,7 +274,7 @@ def _unicode(value: str, where: str) -> str:
 
 
 def _canonical(prompt: str | list[dict[str, str]]) -> str:
-    return prompt if isinstance(prompt, str) else json.dumps(prompt, sort_keys=True, ensure_ascii=False)
+    return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
 
 
 def _hash(prompt: str | list[dict[str, str]]) -> str:

@@ -1,4 +1,4 @@
-"""Verifiers for your own data set: is a completion's final answer the one in the answer column?
+r"""Verifiers for your own data set: is a completion's final answer the one in the answer column?
 
     name             right means                                  unscored (never a 0)
     exact            the same text, but for case, white space     the answer column is empty
@@ -11,7 +11,7 @@
 `exact` is the default of `posttrain train --dataset`.
 
 The final answer of a text is the content of its last `<answer>...</answer>`; in that, or in the whole text if there
-is none, what follows the last `####`; in that, the last `\\boxed{...}`. Without any of the three, `exact` takes the
+is none, what follows the last `####`; in that, the last `\boxed{...}`. Without any of the three, `exact` takes the
 last line that is not empty, `numeric` the last number and `math` the expression that math-verify extracts. The
 answer column may be marked in the same ways (GSM8K's `#### 72`); without a mark, all of it is the answer.
 """
@@ -88,9 +88,9 @@ def exact(completion: str, answer: str) -> Verdict:
 
 
 def numeric(completion: str, answer: str) -> Verdict:
-    """1 if the last number of the final answer equals the number `answer`.
+    r"""1 if the last number of the final answer equals the number `answer`.
 
-    Numbers are compared exactly: 1,000 = 1000 = 1e3, 1/2 = 0.5, 1 1/2 = \\frac{3}{2}. A comma separates
+    Numbers are compared exactly: 1,000 = 1000 = 1e3, 1/2 = 0.5, 1 1/2 = \frac{3}{2}. A comma separates
     thousands. Currency and percent signs are dropped, so 50% = 50. Expressions such as 3 x 10^5 are for `math`.
     """
     whole = _NUMBER.fullmatch(_plain(_given(answer)).strip("$ ").rstrip(". "))
@@ -98,10 +98,8 @@ def numeric(completion: str, answer: str) -> Verdict:
     if expected is None:
         return UNSCORED
     marked = _marked(completion)
-    last = None
-    for last in _NUMBER.finditer(_plain(completion if marked is None else marked)):
-        pass
-    return binary(last is not None and _value(last) == expected)
+    numbers = list(_NUMBER.finditer(_plain(completion if marked is None else marked)))
+    return binary(bool(numbers) and _value(numbers[-1]) == expected)
 
 
 def final_answer(text: str) -> str:
@@ -116,7 +114,7 @@ def _given(answer: str) -> str:
 
 
 def _marked(text: str) -> str | None:
-    """The content of `<answer>`, `####` or `\\boxed`, each looked for inside the one before; None without."""
+    r"""The content of `<answer>`, `####` or `\boxed`, each looked for inside the one before; None without."""
     close = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, close) if close >= 0 else -1
     inside = text[start + len("<answer>") : close].strip() if start >= 0 else None
@@ -166,7 +164,9 @@ def _value(number: re.Match[str]) -> Fraction | None:
     )
     if any(len(text) > _LONGEST_NUMBER or len(re.split("[eE]", text + "e")[1]) > 4 for text in texts):
         return None
-    whole, over, under = (Fraction(text.replace(",", "") or default) for text, default in zip(texts, "011"))
+    whole, over, under = (
+        Fraction(text.replace(",", "") or default) for text, default in zip(texts, "011", strict=True)
+    )
     if not under:
         return None
     negative = (parts["sign"] == "-") != (parts["inner_sign"] == "-")
@@ -174,7 +174,7 @@ def _value(number: re.Match[str]) -> Fraction | None:
 
 
 class MathVerify:
-    """math-verify in a process of its own, with a deadline that holds.
+    r"""math-verify in a process of its own, with a deadline that holds.
 
     sympy can take for ever over an expression (`$100000000!$`), inside C code that no signal handler and no thread
     interrupts. Here the process is killed at the deadline, the row is unscored, and the next one gets a new
@@ -182,7 +182,7 @@ class MathVerify:
 
     Example:
         with MathVerify() as verify:
-            verify("so \\boxed{0.5}", "\\frac{1}{2}")  # Verdict(reward=1.0, correct=1.0)
+            verify(r"so \boxed{0.5}", r"\frac{1}{2}")  # Verdict(reward=1.0, correct=1.0)
     """
 
     _worker = Path(__file__).with_name("_math_worker.py")
@@ -311,7 +311,7 @@ class _Process:
 
     def reply(self, timeout_s: float) -> dict[str, Any]:
         assert self._child.stdout is not None
-        if not wait([self._child.stdout], timeout_s):
+        if not wait([self._child.stdout.fileno()], timeout_s):
             self.kill()
             return {"failure": DEADLINE}
         line = self._child.stdout.readline()

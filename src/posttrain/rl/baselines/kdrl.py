@@ -85,14 +85,14 @@ class KDRL(Method):
 
     def penalty(self, live: Live) -> Tensor:
         """beta(s) D, (B, T)."""
-        term = self.weight(live.step) * kl(live.logp, live.score("teacher"), self.estimator)
-        if self.keep == "incorrect":
-            term = term * (1 - live.column("correct"))
+        teacher, now = live.score("teacher"), live.logp.detach()
+        if self.keep == "incorrect":  # R = 0 has neither a value nor a gradient, even where the teacher is at -inf
+            teacher = torch.where(live.column("correct").bool(), now, teacher)
         if self.keep == "unsolved":
-            term = term * (1 - live.column("any_correct"))
+            teacher = torch.where(live.column("any_correct").bool(), now, teacher)
         if self.mask_end and live.is_end is not None:
-            term = torch.where(live.is_end, torch.zeros_like(term), term)
-        return term
+            teacher = torch.where(live.is_end, now, teacher)
+        return self.weight(live.step) * kl(live.logp, teacher, self.estimator)
 
     def diagnose(self, live: Live) -> dict[str, Tensor]:
         """Distance to the teacher (k1, nats)."""

@@ -1,0 +1,150 @@
+"""A run that was killed goes on as if it had not been."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+import tiny
+from engines import runs
+from posttrain.rl import Credit, Method, Recipe, grpo, rlad
+from posttrain.rl.engines import resume
+from posttrain.rl.math import group_advantages
+
+STEPS = 20
+WINDOW = {"num_iterations": 2, "save_strategy": "steps", "save_steps": 3, "max_steps": STEPS}
+"""Twelve prompts, two a step, each used twice: an epoch is 12 steps, and checkpoints are due in mid-window."""
+
+
+@dataclass(frozen=True)
+class Counting(Method):
+    """Advantages that depend on how many generations the method has seen."""
+
+    name = "counting"
+
+    def initial_state(self):
+        return {"seen": 0}
+
+    def credit(self, table, state):
+        grown = group_advantages(table.rewards, table.group) * (1 + 0.2 * state["seen"])
+        return Credit(grown, state={"seen": state["seen"] + 1}, metrics={"seen": float(state["seen"])})
+
+
+def recipe() -> Recipe:
+    """A teacher in the ratio and a credit with memory."""
+    return rlad(tiny.model(7, scale=3.0)) | Counting()
+
+
+def lines(trained, after: int) -> list[dict]:
+    """What was logged after a step, without clocks."""
+    clocks = ("time", "runtime", "per_second", "profiling", "flos", "train_loss")
+    return [
+        {k: v for k, v in line.items() if not any(clock in k for clock in clocks)}
+        for line in trained.state.log_history
+        if line["step"] > after
+    ]
+
+
+def start(folder: Path, **overrides):
+    """A trainer that saves."""
+    return runs.trainer(folder, recipe(), **(WINDOW | overrides))
+
+
+class KillAt(TrainerCallback):
+    """Ends the process the hard way."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """Twenty steps in one go."""
+    trained = start(tmp_path_factory.mktemp("unbroken"))
+    trained.train()
+    return trained
+
+
+def test_checkpoints_fall_on_generation_boundaries(unbroken):
+    found = sorted(int(p.name.split("-")[1]) for p in Path(unbroken.args.output_dir).glob("checkpoint-*"))
+    assert found == [4, 6, 10, 12, 16, 18, 20]
+
+
+@pytest.mark.parametrize("step", [4, 10, 12, 16], ids=["first epoch", "ten", "end of an epoch", "second epoch"])
+def test_a_resumed_run_equals_an_unbroken_one(unbroken, step):
+    again = start(Path(unbroken.args.output_dir), save_strategy="no")
+    again.train(resume_from_checkpoint=str(Path(unbroken.args.output_dir) / f"checkpoint-{step}"))
+    assert lines(again, step)[:-1] == lines(unbroken, step)[:-1]
+    assert len(lines(again, step)) == STEPS - step + 1
+    assert torch.equal(runs.parameters(again), runs.parameters(unbroken))
+    assert again.method_state == unbroken.method_state == {"counting": {"seen": STEPS // 2}}
+
+
+def test_averages_over_several_steps_do_not_span_a_checkpoint(tmp_path):
+    whole = start(tmp_path / "whole", logging_steps=5)
+    whole.train()
+    again = start(tmp_path / "whole", logging_steps=5)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole/checkpoint-10"))
+    assert [line["step"] for line in lines(again, 10)] == [12, 15, 16, 18, 20, 20]
+    assert lines(again, 10)[:-1] == lines(whole, 10)[:-1]
+    assert torch.equal(runs.parameters(again), runs.parameters(whole))
+
+
+@pytest.mark.parametrize("step", [7, 15], ids=["in the middle of a window", "second epoch"])
+def test_kill_9_and_resume(unbroken, tmp_path, step):
+    code = f"from engines.test_trl_resume import *; t = start(Path({str(tmp_path)!r})); t.add_callback(KillAt({step})); t.train()"
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    died = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=200, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
+    again = start(tmp_path)
+    again.train(resume_from_checkpoint=True)
+    reached = int(resume.last_checkpoint(tmp_path).name.split("-")[1])
+    assert reached == STEPS
+    kept = max(s for s in (0, 4, 6, 10, 12) if s <= step)
+    assert lines(again, kept)[:-1] == lines(unbroken, kept)[:-1]
+    assert torch.equal(runs.parameters(again), runs.parameters(unbroken))
+
+
+def test_a_half_written_checkpoint_is_passed_over(unbroken, tmp_path):
+    import shutil
+
+    for step in (4, 6):
+        shutil.copytree(Path(unbroken.args.output_dir) / f"checkpoint-{step}", tmp_path / f"checkpoint-{step}")
+    state = tmp_path / "checkpoint-6/trainer_state.json"
+    state.write_text(state.read_text()[:50])
+    assert resume.last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    (tmp_path / "checkpoint-4/rng_state.pth").unlink()
+    assert resume.last_checkpoint(tmp_path) is None
+
+
+def test_another_recipe_does_not_resume_it(unbroken, tmp_path):
+    other = runs.trainer(tmp_path, grpo(), **WINDOW)
+    with pytest.raises(ValueError, match=r"was trained with rlad\|counting, not with grpo"):
+        other.train(resume_from_checkpoint=str(Path(unbroken.args.output_dir) / "checkpoint-4"))
+
+
+def test_resume_from_nothing_starts(tmp_path):
+    fresh = start(tmp_path, max_steps=2)
+    fresh.train(resume_from_checkpoint=True)
+    assert fresh.state.global_step == 2
+
+
+def test_the_sampler_replays_the_permutation_of_its_epoch():
+    orders = []
+    for epochs in (range(3), [2]):
+        sampler = resume.ReplayingSampler(list(range(7)), 2, 3, 2, True, 11)
+        for epoch in epochs:
+            sampler.epoch = epoch
+            orders.append(list(sampler))
+    assert orders[2] == orders[3]
+    assert orders[0] != orders[1] != orders[2]
