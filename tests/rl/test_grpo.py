@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from posttrain.rl import EngineDefault, Sampled, Table, engine_default, grpo
+from posttrain.rl import EngineDefault, Live, Sampled, Table, engine_default, grpo
 from rl.cases import random_live, value_and_gradient
 
 
@@ -26,7 +26,7 @@ def test_credit_is_the_papers_and_engine_default_is_the_engines():
 def test_the_first_step_has_the_policy_gradient():
     """At pi = pi_old the ratio is 1, so the gradient of row i's token is -A_i / (rows x tokens of the row)."""
     live = random_live(0)
-    live = live.__class__(
+    live = Live(
         logp=live.logp, logp_old=live.logp.detach(), mask=live.mask, advantages=live.advantages, columns=live.columns
     )
     _, gradient = value_and_gradient(grpo(), live)
@@ -36,8 +36,8 @@ def test_the_first_step_has_the_policy_gradient():
 
 def test_the_reference_kl_needs_reference_log_probabilities():
     live = random_live(0)
-    bare = live.__class__(logp=live.logp, logp_old=live.logp_old, mask=live.mask, advantages=live.advantages)
-    with pytest.raises(ValueError, match="kl_beta is above 0.*Live.logp_ref"):
+    bare = Live(logp=live.logp, logp_old=live.logp_old, mask=live.mask, advantages=live.advantages)
+    with pytest.raises(ValueError, match=r"kl_beta is above 0.*Live\.logp_ref"):
         value_and_gradient(grpo(kl_beta=0.1), bare)
 
 

@@ -57,7 +57,9 @@ def test_beta_zero_is_grpo(seed):
         assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize(("keep", "kept"), [("all", [1, 1, 1, 1]), ("incorrect", [0, 1, 1, 1]), ("unsolved", [0, 0, 1, 1])])
+@pytest.mark.parametrize(
+    ("keep", "kept"), [("all", [1, 1, 1, 1]), ("incorrect", [0, 1, 1, 1]), ("unsolved", [0, 0, 1, 1])]
+)
 def test_keep_says_which_completions_hear_the_teacher(keep, kept):
     """Rows 0 and 1 are one group, solved by row 0; rows 2 and 3 are another, unsolved."""
     live = random_live(0, rows=4)

@@ -219,10 +219,10 @@ def test_the_anchor_takes_no_gradient_to_the_teacher_or_the_sampling_policy():
 
 
 def test_diagnose_measures_the_distance_to_the_teacher():
-    """Gaps 0.5, -0.5 and 3: mean 1, one of three outside the clamp."""
-    metrics = policy_loss(rlad(TEACHER), single(-1.0, -1.0, [-1.5, -0.5, -4.0], 1.0)).metrics
-    assert metrics["teacher/kl"].total.item() / metrics["teacher/kl"].count.item() == pytest.approx(1.0)
-    assert (metrics["teacher/clamped"].total.item(), metrics["teacher/clamped"].count.item()) == (1, 3)
+    """Gaps 0.5, -0.5, 3 and -1.5: mean 0.375, two of four outside the clamp."""
+    metrics = policy_loss(rlad(TEACHER), single(-2.0, -2.0, [-2.5, -1.5, -5.0, -0.5], 1.0)).metrics
+    assert metrics["teacher/kl"].total.item() / metrics["teacher/kl"].count.item() == pytest.approx(0.375)
+    assert (metrics["teacher/clamped"].total.item(), metrics["teacher/clamped"].count.item()) == (2, 4)
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,7 @@ def reads(tokens: Iterator[str], roles: tuple[bool, ...]) -> bool:
     if token.isalpha():
         return roles[kk.NAMES.index(token.upper())] == token.isupper()
     first, second = reads(tokens, roles), reads(tokens, roles)
-    return {"&": first and second, "|": first or second, ">": not first or second, "~": first == second}[
-        token
-    ]
+    return {"&": first and second, "|": first or second, ">": not first or second, "~": first == second}[token]
 
 
 def brute_force(statements: tuple[kk.Statement, ...]) -> list[tuple[bool, ...]]:
@@ -144,9 +142,7 @@ def test_english_rows_ask_the_same_puzzles_as_compact_ones() -> None:
 
 def test_splits_share_no_puzzle_under_any_seed() -> None:
     train = {row["prompt"] for seed in (0, 1) for row in kk.puzzles(150, people=2, seed=seed)}
-    held_out = {
-        row["prompt"] for seed in (0, 1) for row in kk.puzzles(100, people=2, seed=seed, split="eval")
-    }
+    held_out = {row["prompt"] for seed in (0, 1) for row in kk.puzzles(100, people=2, seed=seed, split="eval")}
     assert train.isdisjoint(held_out)
 
 
@@ -180,9 +176,7 @@ def test_bad_requests_say_what_to_do(change: dict[str, Any], message: str) -> No
 
 
 def test_two_people_have_a_finite_pool() -> None:
-    with pytest.raises(
-        ValueError, match=r"^n is 9999, but only \d+ eval puzzles .*; ask for at most that many"
-    ):
+    with pytest.raises(ValueError, match=r"^n is 9999, but only \d+ eval puzzles .*; ask for at most that many"):
         kk.puzzles(9999, people=2, seed=0, split="eval")
 
 

@@ -66,27 +66,15 @@ def policy_loss(recipe: Recipe, live: Live, normalizer: Normalizer | None = None
 
 
 def without_unscored(live: Live) -> Live:
-    """The same micro-batch with the mask of unscored rows at 0, and 0 for whatever stands under a zero mask.
+    """The same micro-batch with the mask of unscored rows at 0, and no way for a gradient through a zero mask.
 
     Without the second, an infinite or NaN log-probability at a token that takes no part (padding, a tool's answer)
     would reach the weights as 0 x inf = NaN.
     """
     mask = live.mask * live.column("scored").to(live.mask.dtype) if "scored" in live.columns else live.mask
-
-    def kept(values: Tensor) -> Tensor:
-        keep = mask.bool().unsqueeze(1) if values.dim() == 3 else mask.bool()
-        return torch.where(keep, values, torch.zeros_like(values))
-
-    return replace(
-        live,
-        mask=mask,
-        logp=kept(live.logp),
-        logp_old=kept(live.logp_old),
-        advantages=kept(live.advantages),
-        entropy=None if live.entropy is None else kept(live.entropy),
-        logp_ref=None if live.logp_ref is None else kept(live.logp_ref),
-        scores={name: kept(score) for name, score in live.scores.items()},
-    )
+    logp = torch.where(mask.bool(), live.logp, 0.0)
+    entropy = None if live.entropy is None else torch.where(mask.bool(), live.entropy, 0.0)
+    return replace(live, mask=mask, logp=logp, entropy=entropy)
 
 
 @torch.no_grad()

@@ -44,7 +44,7 @@ _MISSES = 20_000  # draws in a row without a new puzzle that show an exhausted p
 
 
 class Puzzle(NamedTuple):
-    """One statement per person and the only assignment that satisfies them."""
+    """One statement per person and an assignment that satisfies them, the only one unless asked otherwise."""
 
     statements: tuple[Statement, ...]
     """What each person says."""
@@ -91,16 +91,27 @@ def puzzles(
 
 
 def sample(
-    n: int, *, people: int, seed: int, depth: int = 2, width: int = 2, split: Split = "train"
+    n: int,
+    *,
+    people: int,
+    seed: int,
+    depth: int = 2,
+    width: int = 2,
+    split: Split = "train",
+    unique: bool = True,
 ) -> list[Puzzle]:
-    """`n` puzzles with one solution each and distinct compact prompts; arguments as in `puzzles`."""
+    """`n` puzzles with distinct compact prompts; arguments as in `puzzles`.
+
+    With `unique=False`, those with several solutions are drawn too and come with the first in search order: more
+    to train on, and never among the rows of `puzzles`.
+    """
     _check_request(n, people, depth, width, split)
     found: dict[str, Puzzle] = {}
     misses = 0
     for statements in _draws(people, seed, depth, width):
         prompt = compact_prompt(statements)
         answers = solutions(statements) if prompt not in found and split_of(statements) == split else []
-        if len(answers) == 1:
+        if len(answers) == 1 or (answers and not unique):
             found[prompt] = Puzzle(statements, answers[0])
             misses = 0
             if len(found) == n:
@@ -159,9 +170,7 @@ def compact_trace(statements: tuple[Statement, ...], solution: tuple[bool, ...])
         if right == people:
             break
         trace += "-"
-    raise ValueError(
-        f"solution is {solution}, but the search ends at {trace!r}; pass the puzzle's only solution"
-    )
+    raise ValueError(f"solution is {solution}, but the search ends at {trace!r}; pass the puzzle's only solution")
 
 
 def compact_verdict(completion: str, answer: str) -> Verdict:
@@ -315,7 +324,5 @@ def _assigned(text: str, *, strict: bool) -> dict[str, str] | None:
 def _expected_roles(answer: str) -> dict[str, str]:
     roles = _assigned(answer, strict=True)
     if not roles:
-        raise ValueError(
-            f"answer is {answer!r}; expected roles, such as 'Zoey is a fool, and Ava is a sage.'"
-        )
+        raise ValueError(f"answer is {answer!r}; expected roles, such as 'Zoey is a fool, and Ava is a sage.'")
     return roles

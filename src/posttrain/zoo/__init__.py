@@ -2,7 +2,7 @@
 
     AutoModelForCausalLM.from_pretrained(path("kk/student"))
 
-Each is a directory with weights, tokenizer and `card.json`, which says what the model scores and how to remake it.
+Each is a directory of weights, tokenizer and `card.json`: what the model scores and how to remake it.
 """
 
 from __future__ import annotations
@@ -25,5 +25,5 @@ def path(name: str) -> Path:
         ValueError: There is no such model.
     """
     if name not in names():
-        raise ValueError(f"name is {name!r}; expected one of {', '.join(names()) or 'none: no weights are installed'}")
+        raise ValueError(f"name is {name!r}; expected one of: {', '.join(names())}")
     return WEIGHTS / name

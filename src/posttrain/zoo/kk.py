@@ -4,8 +4,8 @@ The teacher solves nearly every puzzle. The student is smaller and trained brief
 but judges statements wrongly so often that a group of its samples has right and wrong answers, which is what
 reinforcement learning needs.
 
-On one thread, the same configuration and library versions give identical weight files. With several threads sums
-are added in another order: the files differ, and the accuracies agree within 0.03.
+On one thread, the same configuration, machine and library versions give identical weight files. Elsewhere sums
+are added in another order: the files differ, and the teacher's accuracies agree within 0.03.
 
     build(Path("kk"), KKConfig())
 """
@@ -13,12 +13,10 @@ are added in another order: the files differ, and the accuracies agree within 0.
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +25,8 @@ import transformers
 from rich.progress import Progress
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
-    AutoModelForCausalLM,
     AutoTokenizer,
     GenerationConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     Qwen3Config,
@@ -60,42 +56,44 @@ class ModelConfig:
     """Steps, batch and learning rate."""
     layers: int
     """Transformer blocks."""
+    pools: tuple[tuple[int, int, float], ...]
+    """Training data, as (people, puzzles, share of the batches)."""
     width: int = 128
     """Size of the residual stream."""
     heads: int = 4
     """Attention heads, each of `width / heads`."""
-    pools: tuple[tuple[int, int, float], ...] = ((2, 180, 0.1), (3, 50_000, 0.9))
-    """Training data: people, puzzles, share of the batches."""
 
     def __post_init__(self) -> None:
         if self.layers < 1:
             raise ValueError(f"layers is {self.layers}; it must be at least 1")
         if self.width % (2 * self.heads):
-            raise ValueError(f"width is {self.width}; it must be a multiple of {2 * self.heads}, twice the heads")
+            raise ValueError(f"width is {self.width}; use a multiple of {2 * self.heads}, twice the heads")
 
 
-def _teacher() -> ModelConfig:
-    return ModelConfig(SFTConfig(steps=2500), layers=4)
-
-
-def _student() -> ModelConfig:
-    return ModelConfig(SFTConfig(steps=200), layers=2)
+TEACHER = ModelConfig(
+    SFTConfig(steps=2000, batch=64),
+    layers=4,
+    pools=((2, 180, 0.1), (3, 50_000, 0.82), (4, 10_000, 0.08)),
+)
+"""Long enough to be right on nearly every puzzle of 2 and 3 people."""
+STUDENT = ModelConfig(SFTConfig(steps=125, batch=64), layers=2, pools=((2, 180, 0.1), (3, 20_000, 0.9)))
+"""Stopped when about a quarter of its samples are right."""
 
 
 @dataclass(frozen=True)
 class KKConfig:
     """The pair to build."""
 
-    teacher: ModelConfig = field(default_factory=_teacher)
+    teacher: ModelConfig = TEACHER
     """The model that solves the puzzles."""
-    student: ModelConfig = field(default_factory=_student)
+    student: ModelConfig = STUDENT
     """The model with room to grow."""
     seed: int = 0
     """Of the puzzles and of the initial weights."""
     threads: int = 1
-    """Of torch; more than one is faster, and not repeatable to the bit."""
-    evaluation: tuple[tuple[int, int], ...] = ((2, 100), (3, 400))
-    """Held-out puzzles on the card: people, puzzles."""
+    """Of torch. Matrices this small gain nothing from a second thread, which also ends repeatability to the bit."""
+    evaluation: tuple[tuple[int, int], ...] = ((2, 100), (3, 400), (4, 100))
+    """Held-out puzzles on the card, as (people, puzzles)."""
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -116,8 +114,8 @@ class Score(NamedTuple):
 def build(out: Path, config: KKConfig) -> dict[str, Any]:
     """Train, save and evaluate both models.
 
-    `out/teacher` and `out/student` get float16 weights, tokenizer and `card.json`. `out` appears when everything is
-    ready, or not at all.
+    `out/teacher` and `out/student` get float16 weights, tokenizer and `card.json`. `out` appears when everything
+    is ready, or not at all.
 
     Args:
         out: A directory that does not exist yet.
@@ -188,13 +186,13 @@ def training_data(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed:
     """The encoded prompts and traces of each pool, all from the train split."""
     groups = []
     for people, n, _ in config.pools:
-        drawn = sample(n, people=people, seed=seed)
+        drawn = sample(n, people=people, seed=seed, unique=False)
         groups.append(encode(tokenizer, [(compact_prompt(p.statements), compact_trace(*p)) for p in drawn]))
     return groups
 
 
 def evaluate(
-    model: PreTrainedModel,
+    model: Qwen3ForCausalLM,
     tokenizer: PreTrainedTokenizerBase,
     *,
     people: int,
@@ -202,10 +200,10 @@ def evaluate(
     seed: int = 0,
     sampled: bool = False,
 ) -> Score:
-    """Score `n` puzzles of the eval split, all in one batch.
+    """Score `n` puzzles of the eval split, all in one batch; leaves the model in eval mode.
 
     Args:
-        model: Any causal model over the zoo's vocabulary.
+        model: The teacher, the student or a descendant of theirs.
         tokenizer: The model's; pads on the left.
         people: Persons per puzzle, 2 to 4.
         n: Puzzles; two people have about 140 held-out ones.
@@ -218,7 +216,7 @@ def evaluate(
     model.eval()
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        output = model.generate(
+        output = model.generate(  # pyright: ignore[reportAttributeAccessIssue]
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             do_sample=sampled,
@@ -232,39 +230,9 @@ def evaluate(
     return Score(statistics.mean(right), statistics.mean(lengths), max(lengths))
 
 
-def _build_one(directory: Path, name: str, model_config: ModelConfig, config: KKConfig) -> dict[str, Any]:
-    """Train one model, save it, load what was saved and write its card."""
-    torch.manual_seed(config.seed)
-    tokenizer = make_tokenizer()
-    model = make_model(model_config, len(tokenizer))
-    start = time.perf_counter()
-    with Progress() as progress:
-        task = progress.add_task(f"kk/{name}: making puzzles", total=model_config.sft.steps)
-        groups = training_data(model_config, tokenizer, config.seed)
-        data = batches(groups, [share for *_, share in model_config.pools], model_config.sft)
-
-        def show(step: int, loss: float) -> None:
-            progress.update(task, completed=step + 1, description=f"kk/{name}: loss {loss:.3f}")
-
-        train(model, data, model_config.sft, on_step=show)
-    save(model, tokenizer, directory)
-    card = {
-        "name": f"kk/{name}",
-        "seconds": round(time.perf_counter() - start),
-        **_facts(directory, config),
-        "command": COMMAND,
-        "seed": config.seed,
-        "threads": config.threads,
-        "training": asdict(model_config),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-    }
-    (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    return card
-
-
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """Write float16 weights whose `config.json` asks for float32, so that a plain load is ready to train."""
-    model.to(torch.float16)
+    model.half()
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -274,21 +242,56 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: 
     model.config.dtype = torch.float32
     model.config.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    (directory / "model.safetensors").chmod(0o644)
 
 
-def _facts(directory: Path, config: KKConfig) -> dict[str, Any]:
-    """What the saved model scores, loaded as float32."""
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+def _build_one(directory: Path, name: str, model_config: ModelConfig, config: KKConfig) -> dict[str, Any]:
+    """Train one model, save it and write its card."""
+    start = time.perf_counter()
+    tokenizer = make_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = make_model(model_config, len(tokenizer))
+    with Progress() as progress:
+        task = progress.add_task(f"kk/{name}: making puzzles", total=model_config.sft.steps)
+        groups = training_data(model_config, tokenizer, config.seed)
+        shares = [share for *_, share in model_config.pools]
+
+        def show(step: int, loss: float) -> None:
+            progress.update(task, completed=step + 1, description=f"kk/{name}: loss {loss:.3f}")
+
+        data = batches(groups, shares, batch=model_config.sft.batch, seed=config.seed)
+        train(model, data, model_config.sft, on_step=show)
+    save(model, tokenizer, directory)
+    facts = {"name": f"kk/{name}", "training_seconds": round(time.perf_counter() - start)}
+    return _write_card(directory, facts, model_config, config)
+
+
+def _write_card(directory: Path, facts: dict[str, Any], model_config: ModelConfig, config: KKConfig) -> dict[str, Any]:
+    """Score the saved model, loaded as float32, and say how it was made."""
+    model = Qwen3ForCausalLM.from_pretrained(directory, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(directory)
-    scores = {}
-    for people, n in config.evaluation:
-        greedy = evaluate(model, tokenizer, people=people, n=n)
-        sampled = evaluate(model, tokenizer, people=people, n=n, sampled=True)
-        scores[f"{people} people"] = {
-            "n": n,
-            "greedy": round(greedy.accuracy, 4),
-            "sampled": round(sampled.accuracy, 4),
-            "mean_tokens": round(greedy.mean_tokens, 1),
-            "max_tokens": greedy.max_tokens,
-        }
-    return {"parameters": model.num_parameters(), "accuracy": scores}
+    card = {
+        **facts,
+        "command": COMMAND,
+        "parameters": model.num_parameters(),
+        "accuracy": {f"{people} people": _scores(model, tokenizer, people, n) for people, n in config.evaluation},
+        "seed": config.seed,
+        "threads": config.threads,
+        "training": asdict(model_config),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    return card
+
+
+def _scores(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, people: int, n: int) -> dict[str, float]:
+    greedy = evaluate(model, tokenizer, people=people, n=n)
+    sampled = evaluate(model, tokenizer, people=people, n=n, sampled=True)
+    return {
+        "n": n,
+        "greedy": round(greedy.accuracy, 4),
+        "sampled": round(sampled.accuracy, 4),
+        "mean_tokens": round(greedy.mean_tokens, 1),
+        "max_tokens": greedy.max_tokens,
+    }

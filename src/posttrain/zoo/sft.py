@@ -33,8 +33,6 @@ class SFTConfig:
     """Steps of linear warm-up."""
     weight_decay: float = 0.01
     """AdamW's decoupled decay."""
-    seed: int = 0
-    """Of the batches' order."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
@@ -47,34 +45,34 @@ class Examples(NamedTuple):
     """Encoded pairs of one group, padded on the right to one length L."""
 
     inputs: torch.Tensor
-    """[N, L] token ids: prompt, completion, end token, padding."""
+    """[N, L] token ids: prompt, completion, end token, then 0."""
     labels: torch.Tensor
     """[N, L] the same ids on the completion and its end token, `IGNORED` elsewhere."""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> Examples:
-    """Tokenise `(prompt, completion)` pairs and append the end token."""
+    """Tokenise `(prompt, completion)` pairs and append the end token; a causal model never sees the padding."""
     prompts = [tokenizer.encode(prompt) for prompt, _ in pairs]
     completions = [[*tokenizer.encode(completion), tokenizer.eos_token_id] for _, completion in pairs]
     rows = [torch.tensor(p + c) for p, c in zip(prompts, completions, strict=True)]
     masked = [torch.tensor([IGNORED] * len(p) + c) for p, c in zip(prompts, completions, strict=True)]
     pad = torch.nn.utils.rnn.pad_sequence
     return Examples(
-        pad(rows, batch_first=True, padding_value=int(tokenizer.pad_token_id)),
+        pad(rows, batch_first=True),
         pad(masked, batch_first=True, padding_value=IGNORED),
     )
 
 
-def batches(groups: Sequence[Examples], weights: Sequence[float], config: SFTConfig) -> Iterator[Examples]:
-    """Batches without end: a group drawn by weight, then its next examples in a shuffled order."""
-    generator = torch.Generator().manual_seed(config.seed)
+def batches(groups: Sequence[Examples], weights: Sequence[float], *, batch: int, seed: int) -> Iterator[Examples]:
+    """Batches without end: a group drawn by weight, then its next `batch` examples in a shuffled order."""
+    generator = torch.Generator().manual_seed(seed)
     queues: list[list[int]] = [[] for _ in groups]
     shares = torch.tensor(weights, dtype=torch.float64)
     while True:
         which = int(torch.multinomial(shares, 1, generator=generator))
-        while len(queues[which]) < config.batch:
+        while len(queues[which]) < batch:
             queues[which] += torch.randperm(len(groups[which].inputs), generator=generator).tolist()
-        rows, queues[which] = queues[which][: config.batch], queues[which][config.batch :]
+        rows, queues[which] = queues[which][:batch], queues[which][batch:]
         inputs, labels = groups[which].inputs[rows], groups[which].labels[rows]
         used = int((labels != IGNORED).any(dim=0).nonzero().max()) + 1
         yield Examples(inputs[:, :used], labels[:, :used])

@@ -77,11 +77,12 @@ def train(
         with torch.no_grad():
             logp_old, _, mask = policy.score(rows)
             scores = {score.name: (score.model or policy).score(rows)[0] for score in recipe.scores()}
-        table = table_of(rows, [reward(row) + e for row, e in zip(rows, extra, strict=True)], logp_old, step, steps)
+        values = [reward(row) + e for row, e in zip(rows, extra, strict=True)]
+        table = table_of(rows, values, logp_old, step * inner_steps, steps * inner_steps)
         credit = recipe.credit(table, state)
         state = credit.state
         metrics = dict(credit.metrics)
-        for _ in range(inner_steps):
+        for inner in range(inner_steps):
             logp, entropy, _ = policy.score(rows)
             advantages = credit.advantages.unsqueeze(1).expand_as(logp)
             live = Live(
@@ -93,8 +94,8 @@ def train(
                 None,
                 scores,
                 credit.columns,
-                step=step,
-                total_steps=steps,
+                step=step * inner_steps + inner,
+                total_steps=steps * inner_steps,
             )
             loss = policy_loss(recipe, live)
             optimizer.zero_grad()

@@ -1,0 +1,1 @@
+"""Measure: paired comparisons of recipes, and the claims of the papers."""

@@ -1,0 +1,32 @@
+"""A verifier as TRL reward functions, and TRL's columns as the verifier's arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from posttrain.tasks.verdict import Verdict, Verifier
+
+RewardFunction = Callable[..., list[float]]
+
+
+def text_of(completion: Any) -> str:
+    """A completion's text, from TRL's plain or conversational form."""
+    return completion if isinstance(completion, str) else completion[-1]["content"]
+
+
+def from_verifier(verify: Verifier) -> tuple[list[RewardFunction], list[float]]:
+    """Two reward functions, `reward` and `correct`, and their weights 1 and 0.
+
+    They read the data set's `answer` column. A completion is judged once: `correct` reuses what `reward` found.
+    """
+    judged: dict[str, list[Verdict]] = {}
+
+    def reward(completions: Sequence[Any], answer: Sequence[str], **_: Any) -> list[float]:
+        judged["last"] = [verify(text_of(c), a) for c, a in zip(completions, answer, strict=True)]
+        return [verdict.reward for verdict in judged["last"]]
+
+    def correct(completions: Sequence[Any], **_: Any) -> list[float]:
+        return [verdict.correct for verdict in judged["last"]]
+
+    return [reward, correct], [1.0, 0.0]

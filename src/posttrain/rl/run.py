@@ -1,0 +1,190 @@
+"""One training run under TRL: from a model, rows and a recipe to a folder with a log, checkpoints and the model.
+
+output_dir/log.jsonl       one line per logged step
+output_dir/settings.json   every setting with its source
+output_dir/checkpoint-N/   at generation boundaries
+output_dir/model/          what was trained
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from posttrain.extras import need
+from posttrain.files import write_json
+from posttrain.rl.recipe import Recipe
+from posttrain.tasks.verdict import Verifier
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long and how to train. What the loss is belongs to the recipe."""
+
+    output_dir: Path = Path("runs/train")
+    """Folder for the log, the checkpoints and the model."""
+    steps: int = 100
+    """Optimiser steps."""
+    learning_rate: float = 1e-6
+    """Peak learning rate (1e-6 in RLAD, for billions of parameters)."""
+    schedule: str = "constant"
+    """Learning rate schedule, by its name in transformers."""
+    prompts: int = 32
+    """Prompts per generation, over all processes (RLAD: 32 prompts of 8 completions)."""
+    group_size: int = 8
+    """Completions per prompt."""
+    inner_steps: int = 1
+    """Optimiser steps on the completions of one generation."""
+    micro_batch: int = 0
+    """Completions per forward pass and process; 0 takes them all at once."""
+    max_completion: int = 2048
+    """Longest completion in tokens."""
+    temperature: float = 1.0
+    """Of the sampling; all log-probabilities are taken at it."""
+    seed: int = 0
+    """Of the data order and the sampling."""
+    save_every: int = 0
+    """Optimiser steps between checkpoints; 0 for none but the final model."""
+    resume: bool = False
+    """Go on from the newest complete checkpoint in `output_dir`."""
+    lora_rank: int = 0
+    """Train a LoRA adapter of this rank instead of all weights; 0 for all weights."""
+    vllm: bool = False
+    """Generate with vLLM, as TRL does it."""
+    trl: Mapping[str, Any] = field(default_factory=dict)
+    """Any other field of TRL's GRPOConfig."""
+
+    def __post_init__(self) -> None:
+        if self.group_size < 2:
+            raise ValueError(
+                f"group_size={self.group_size} leaves nothing to compare a completion with; use at least 2 (RLAD: 8)."
+            )
+        for name in ("steps", "prompts", "inner_steps", "max_completion"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        for name in ("micro_batch", "save_every", "lora_rank"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
+        if self.temperature <= 0:
+            raise ValueError(f"temperature={self.temperature} must be above 0; sampling needs some.")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate={self.learning_rate} must be above 0.")
+
+    def split(self, processes: int) -> tuple[int, int]:
+        """Rows per forward pass, and passes per optimiser step, on each process.
+
+        Raises:
+            ValueError: The rows of a generation do not divide.
+        """
+        rows = self.prompts * self.group_size
+        local, rest = divmod(rows, processes)
+        if rest:
+            raise ValueError(f"{rows} completions per generation do not divide among {processes} processes.")
+        micro = self.micro_batch or local
+        if local % micro:
+            raise ValueError(
+                f"micro_batch={micro} does not divide the {local} completions that a process has per generation."
+            )
+        return micro, local // micro
+
+
+def trainer(
+    recipe: Recipe,
+    model: Any,
+    rows: Sequence[Mapping[str, Any]],
+    verify: Verifier,
+    config: RunConfig,
+    *,
+    callbacks: Sequence[Any] = (),
+    processing_class: Any = None,
+) -> Any:
+    """A `RecipeTrainer` for `config`, ready to train.
+
+    Args:
+        recipe: What to train with.
+        model: A path, a hub id or a module.
+        rows: Each with `prompt`, `answer` and `id`.
+        verify: Judges a completion against the row's answer.
+        config: How long and how.
+        callbacks: transformers callbacks.
+        processing_class: The tokenizer; None loads the model's.
+    """
+    datasets, trl = need("datasets"), need("trl")
+    from posttrain.rl.engines import teachers
+    from posttrain.rl.engines.rewards import from_verifier
+    from posttrain.rl.engines.trl import RecipeTrainer
+
+    teachers.check_reference(model, "the model to train")
+    if len(rows) < config.prompts:
+        raise ValueError(
+            f"{len(rows)} rows are fewer than the {config.prompts} prompts of one generation; lower prompts."
+        )
+    functions, weights = from_verifier(verify)
+    return RecipeTrainer(
+        model if not isinstance(model, Path) else str(model),
+        functions,
+        _grpo_config(trl.GRPOConfig, config, weights),
+        recipe=recipe,
+        train_dataset=datasets.Dataset.from_list([dict(row) for row in rows]),
+        processing_class=processing_class,
+        callbacks=list(callbacks),
+        peft_config=_lora(config.lora_rank),
+    )
+
+
+def run(built: Any, config: RunConfig) -> Path:
+    """Train and save; returns the folder of the trained model."""
+    if built.accelerator.is_main_process:
+        write_json(config.output_dir / "settings.json", {"settings": built.describe().splitlines()})
+    built.train(resume_from_checkpoint=config.resume)
+    final = config.output_dir / "model"
+    built.save_model(str(final))
+    return final
+
+
+def _grpo_config(cls: Callable[..., Any], config: RunConfig, weights: list[float]) -> Any:
+    """TRL's config; every value that a run depends on is written out."""
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not _has_accelerator())
+    micro, accumulation = config.split(state.num_processes)
+    on_cpu = not _has_accelerator()
+    return cls(
+        output_dir=str(config.output_dir),
+        max_steps=config.steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        steps_per_generation=accumulation,
+        num_generations=config.group_size,
+        num_iterations=config.inner_steps,
+        max_completion_length=config.max_completion,
+        temperature=config.temperature,
+        seed=config.seed,
+        reward_weights=weights,
+        use_vllm=config.vllm,
+        use_cpu=on_cpu,
+        bf16=not on_cpu,
+        ddp_backend="gloo" if on_cpu and state.num_processes > 1 else None,
+        logging_steps=1,
+        save_strategy="steps" if config.save_every else "no",
+        save_steps=config.save_every or 500,
+        report_to=[],
+        disable_tqdm=True,
+        **dict(config.trl),
+    )
+
+
+def _has_accelerator() -> bool:
+    """Whether torch sees any device besides the CPU."""
+    import torch
+
+    return torch.accelerator.is_available()
+
+
+def _lora(rank: int) -> Any:
+    """A LoRA over all linear layers, or None."""
+    return need("peft").LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear") if rank else None
