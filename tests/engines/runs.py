@@ -37,7 +37,12 @@ def config(folder: Path, **overrides: Any) -> GRPOConfig:
 
 
 def trainer(
-    folder: Path, recipe: Recipe | None, *, cls: type = RecipeTrainer, rewards: Any = tiny.early_letters, **overrides: Any
+    folder: Path,
+    recipe: Recipe | None,
+    *,
+    cls: type = RecipeTrainer,
+    rewards: Any = tiny.early_letters,
+    **overrides: Any,
 ) -> GRPOTrainer:
     """A trainer on a tiny random model; stock TRL if there is no recipe."""
     extra = {"recipe": recipe} if recipe is not None else {}

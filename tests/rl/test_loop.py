@@ -203,7 +203,15 @@ def test_the_sampling_policy_is_fixed_during_the_inner_steps():
 def test_the_metrics_count_generations():
     history = run(rlad(policy(3.0)), policy(0.2), steps=3)
     assert [metrics["step"] for metrics in history] == [0, 1, 2]
-    assert set(history[0]) == {"step", "reward", "veto/positive", "veto/negative", "teacher/kl", "teacher/clamped"}
+    assert set(history[0]) == {
+        "step",
+        "reward",
+        "unscored",
+        "veto/positive",
+        "veto/negative",
+        "teacher/kl",
+        "teacher/clamped",
+    }
     assert all(0 <= metrics["reward"] <= 1 for metrics in history)
 
 

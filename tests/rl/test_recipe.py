@@ -196,7 +196,7 @@ def test_two_different_bases_clash():
 
 
 def test_two_scores_of_one_name_must_ask_for_the_same_model():
-    with pytest.raises(RecipeClash, match="Two scores are called 'teacher'"):
+    with pytest.raises(RecipeClash, match="wants a score 'teacher' of another model"):
         _ = rlad("one") | kdrl("other")
     assert (rlad("one") | kdrl("one")).scores() == [Score("teacher", model="one")]
 

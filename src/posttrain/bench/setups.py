@@ -43,7 +43,7 @@ def setup(name: str) -> Setup:
         return puzzles(150, people=2, seed=seed) + puzzles(850, people=3, seed=seed)
 
     def held_out(n: int) -> dict[str, list[dict[str, Any]]]:
-        sizes = {2: n // 4, 3: n // 2, 4: n // 4}
+        sizes = {2: n // 2, 3: n - n // 2}
         return {f"{k} people": puzzles(size, people=k, seed=1, split="eval") for k, size in sizes.items()}
 
     return Setup(

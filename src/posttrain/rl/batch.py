@@ -101,6 +101,9 @@ class Table:
             if value is not None and len(value) != rows:
                 raise ValueError(f"Table.{name} has {len(value)} rows, but rewards has {rows}; give one per row.")
 
+        if bool(torch.isinf(self.rewards).any()):
+            raise ValueError("A reward is infinite; give a finite one, or NaN for unscored.")
+
     @property
     def scored(self) -> Tensor:
         """(B,) bool: rows that take part."""
@@ -149,6 +152,12 @@ class Live:
     """Optimiser steps done."""
     total_steps: int = 0
     """Optimiser steps planned."""
+
+    def ends(self) -> Tensor:
+        """(B, T) bool: the end tokens; a sentence if the engine does not mark them."""
+        if self.is_end is None:
+            raise ValueError("mask_end needs end tokens, which this engine does not mark; set Live.is_end.")
+        return self.is_end
 
     def score(self, name: str) -> Tensor:
         """The log-probabilities of `Score(name)`; a sentence instead of a KeyError if the engine gave none."""

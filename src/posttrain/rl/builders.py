@@ -18,18 +18,19 @@ from posttrain.rl.rlad import RLAD
 P = ParamSpec("P")
 
 
-def _builder(method: Callable[P, Method]) -> Callable[P, Recipe]:
+def _builder(name: str, method: Callable[P, Method]) -> Callable[P, Recipe]:
     """A function with the signature of `method` that returns a recipe."""
 
-    @functools.wraps(method, updated=())
+    @functools.wraps(method, assigned=("__doc__",), updated=())
     def build(*args: P.args, **kwargs: P.kwargs) -> Recipe:
         return Recipe.of(method(*args, **kwargs))
 
+    build.__name__ = build.__qualname__ = name
     return build
 
 
-grpo = _builder(GRPO)
-engine_default = _builder(EngineDefault)
-opd = _builder(OPD)
-kdrl = _builder(KDRL)
-rlad = _builder(RLAD)
+grpo = _builder("grpo", GRPO)
+engine_default = _builder("engine_default", EngineDefault)
+opd = _builder("opd", OPD)
+kdrl = _builder("kdrl", KDRL)
+rlad = _builder("rlad", RLAD)

@@ -9,6 +9,8 @@ For each prompt G completions are sampled from the current policy; with r_i thei
 Symbols: eps -> `clip_low`, `clip_high`; beta -> `kl_beta`; rho -> exp(log pi - anchor). DAPO (Yu et al. 2025,
 arXiv:2503.14476) raises the upper bound (`clip_high=0.28`) and averages over tokens (`aggregation="token"`).
 
+A setting left at its default has no opinion: `grpo(clip_high=0.2) | rlad(t)` takes RLAD's 0.28.
+
 Differs from the paper: a small `epsilon` is added to the deviation, and a group of equal rewards gives exactly 0.
 """
 

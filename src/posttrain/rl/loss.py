@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from posttrain.rl.batch import Live
-from posttrain.rl.math import Normalizer, aggregate, clipped_surrogate
+from posttrain.rl.math import Normalizer, Surrogate, aggregate, clipped_surrogate
+from posttrain.rl.method import Settings
 from posttrain.rl.recipe import Recipe
 
 
@@ -48,21 +49,26 @@ def policy_loss(recipe: Recipe, live: Live, normalizer: Normalizer | None = None
     live = without_unscored(live)
     normalizer = normalizer or Normalizer.of(live.mask)
     settings = recipe.settings
-    advantages, anchor = recipe.shape(live), recipe.anchor(live)
-    surrogate = clipped_surrogate(
-        live.logp - anchor,
-        advantages,
-        clip_low=settings.clip_low or 0.0,
-        clip_high=settings.clip_high or 0.0,
-        dual_clip=settings.dual_clip or None,
-    )
-    per_token = -surrogate.objective
+    advantages = recipe.shape(live)
+    term = surrogate(settings, live.logp - recipe.anchor(live), advantages)
+    per_token = -term.objective
     if (penalty := recipe.penalty(live)) is not None:
         per_token = per_token + penalty
     if settings.kl_beta:
         per_token = per_token + settings.kl_beta * recipe.base.reference_kl(live)
     value = aggregate(per_token, live.mask, settings.aggregation or "sequence", normalizer)
-    return Loss(value, measure(recipe, live, advantages, anchor))
+    return Loss(value, measure(recipe, live, advantages, term.vetoed))
+
+
+def surrogate(settings: Settings, log_ratio: Tensor, advantages: Tensor) -> Surrogate:
+    """The clipped policy term under resolved settings, (B, T)."""
+    return clipped_surrogate(
+        log_ratio,
+        advantages,
+        clip_low=settings.clip_low or 0.0,
+        clip_high=settings.clip_high or 0.0,
+        dual_clip=settings.dual_clip or None,
+    )
 
 
 def without_unscored(live: Live) -> Live:
@@ -78,20 +84,13 @@ def without_unscored(live: Live) -> Live:
 
 
 @torch.no_grad()
-def measure(recipe: Recipe, live: Live, advantages: Tensor, anchor: Tensor) -> dict[str, Mean]:
+def measure(recipe: Recipe, live: Live, advantages: Tensor, vetoed: Tensor) -> dict[str, Mean]:
     """Token means to log.
 
     `veto/positive` is the share of the tokens with A > 0 that get no gradient because the ratio is above the
     upper bound, `veto/negative` the share of those with A < 0 below the lower one. Methods add their own.
     """
-    settings, mask = recipe.settings, live.mask.bool()
-    _, vetoed = clipped_surrogate(
-        live.logp - anchor,
-        advantages,
-        clip_low=settings.clip_low or 0.0,
-        clip_high=settings.clip_high or 0.0,
-        dual_clip=settings.dual_clip or None,
-    )
+    mask = live.mask.bool()
     wanted, unwanted = mask & (advantages > 0), mask & (advantages < 0)
     found = {
         "veto/positive": Mean((vetoed & wanted).sum(), wanted.sum()),

@@ -126,7 +126,7 @@ class Normalizer:
     """
 
     rows: Tensor | float
-    """Rows of the whole step; used by `sequence`."""
+    """Rows of the whole step, unscored ones included, as TRL counts them; used by `sequence`."""
     tokens: Tensor | float
     """Trained tokens of the whole step; used by `token`."""
 
@@ -136,14 +136,18 @@ class Normalizer:
         return cls(rows=float(mask.shape[0]), tokens=mask.sum().clamp(min=1))
 
 
+def over_tokens(term: Tensor, mask: Tensor) -> Tensor:
+    """A term per row (B,) as one per token (B, T); a term per token as it is."""
+    return term.unsqueeze(-1).expand_as(mask) if term.dim() == 1 else term
+
+
 def aggregate(per_token: Tensor, mask: Tensor, how: Aggregation, normalizer: Normalizer) -> Tensor:
     """One number from a term per token (B, T), or per row (B,).
 
     `sequence`: mean over each row's tokens, then over rows (GRPO). `token`: mean over all tokens (DAPO). A term
     per row counts like a row whose tokens all carry it.
     """
-    if per_token.dim() == 1:
-        per_token = per_token.unsqueeze(-1).expand_as(mask)
+    per_token = over_tokens(per_token, mask)
     if how == "sequence":
         return masked_mean(per_token, mask, dim=-1).sum() / normalizer.rows
     return torch.where(mask.bool(), per_token, torch.zeros_like(per_token)).sum() / normalizer.tokens

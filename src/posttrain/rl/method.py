@@ -1,4 +1,4 @@
-"""Methods, and the recipes they compose into.
+"""Methods: what a paper changes in GRPO.
 
 A method fills some of six hooks. They live in three scopes, because an engine shuffles and splits a batch before
 the loss: `rollout` and `reward` see the rows of one rank, `credit` the rows of all ranks without a token axis,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from posttrain.rl.batch import Credit, Live, Row, Table
 from posttrain.rl.grpo import GRPO
-from posttrain.rl.math import group_any
+from posttrain.rl.math import group_any, over_tokens
 from posttrain.rl.method import Method, Score, Settings
 
 OWNED = ("rollout", "credit", "anchor")
@@ -69,6 +69,11 @@ class Recipe:
         """The methods' names joined by `|`, or the base's."""
         return "|".join(method.name for method in self.methods) or self.base.name
 
+    @property
+    def parts(self) -> tuple[Method, ...]:
+        """The base, then the methods."""
+        return (self.base, *self.methods)
+
     def owner(self, hook: str) -> Method:
         """The method that defines `hook`: the one that fills it, else the base."""
         return next((method for method in self.methods if method.fills(hook)), self.base)
@@ -103,24 +108,25 @@ class Recipe:
     def scores(self) -> list[Score]:
         """All extra log-probabilities, each name once."""
         found: dict[str, Score] = {}
-        for method in self.methods:
+        for method in self.parts:
             for score in method.scores():
                 if score.name in found and found[score.name] != score:
                     raise RecipeClash(
-                        f"Two scores are called {score.name!r} but ask for different models or prompts; rename one."
+                        f"{method.name} ({method.paper}) wants a score {score.name!r} of another model or prompt than "
+                        "the method before it; give both the same, or rename one."
                     )
                 found.setdefault(score.name, score)
         return list(found.values())
 
     def initial_state(self) -> dict[str, Any]:
         """The state of every method that has one, by method name."""
-        states = {method.name: method.initial_state() for method in (self.base, *self.methods)}
+        states = {part.name: part.initial_state() for part in self.parts}
         return {name: state for name, state in states.items() if state is not None}
 
     async def reward(self, rows: Sequence[Row]) -> list[float]:
         """The methods' reward terms, added up; NaN where any is NaN."""
         total = [0.0] * len(rows)
-        for method in self.methods:
+        for method in self.parts:
             if method.fills("reward"):
                 terms = await method.reward(rows)
                 if len(terms) != len(rows):
@@ -154,32 +160,26 @@ class Recipe:
 
     def shape(self, live: Live) -> Tensor:
         """(B, T) advantages after every method's shape, in order."""
-        for method in self.methods:
+        for method in self.parts:
             if method.fills("shape"):
                 live = replace(live, advantages=method.shape(live))
         return live.advantages
 
     def penalty(self, live: Live) -> Tensor | None:
         """(B, T) sum of the methods' penalties, or None."""
-        terms = [method.penalty(live) for method in self.methods if method.fills("penalty")]
-        if not terms:
-            return None
-        return sum(
-            (t.unsqueeze(-1).expand_as(live.mask) if t.dim() == 1 else t for t in terms),
-            start=torch.zeros(()).to(terms[0]),
-        )
+        terms = [over_tokens(part.penalty(live), live.mask) for part in self.parts if part.fills("penalty")]
+        return torch.stack(terms).sum(0) if terms else None
 
     def diagnose(self, live: Live) -> dict[str, Tensor]:
         """(B, T) values to log as masked means."""
-        return {key: value for method in self.methods for key, value in method.diagnose(live).items()}
+        return {key: value for part in self.parts for key, value in part.diagnose(live).items()}
 
     def describe(self) -> list[tuple[str, Any, str]]:
         """(setting, value, source) of every hyper-parameter, for people to read."""
         lines = [(key, sourced.value, sourced.source) for key, sourced in self.sources.items()]
-        for part in (self.base, *self.methods):
-            source = f"{part.name} ({part.paper})"
-            known = {f.name for f in fields(Settings)}
-            lines += [(f.name, getattr(part, f.name), source) for f in fields(part) if f.name not in known]
+        for part in self.parts:
+            own = [f.name for f in fields(part) if f.name not in part.settings.given()]
+            lines += [(name, getattr(part, name), part.name) for name in own]
         return lines
 
 

@@ -11,8 +11,8 @@ reference are GRPO's (Eq. 4). There is no separate teacher term: A = 0 gives no 
 Symbols: pi -> `live.logp`, pi_old -> `live.logp_old`, pi_T -> `live.scores["teacher"]`, c -> `clamp`; all (B, T), nats.
 
 Differs from the paper: outside the clamp the value is the printed one but the gradient passes through whole
-(`clamp_gradient="literal"` for the printed form, which scales it by alpha). The paper does not say which it used.
-One sentence of Sec. 4.1 reverses alpha's direction; Eq. 3 and Appendix C stand.
+(`clamp_gradient="literal"` for the printed form, which scales it by alpha, to nothing at alpha = 0). The paper does
+not say which it used. One sentence of Sec. 4.1 reverses alpha's direction; Eq. 3 and Appendix C stand.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class RLAD(Method):
             mixed = torch.logaddexp(live.logp_old + math.log(self.alpha), teacher + math.log1p(-self.alpha))
         else:
             mixed = self.alpha * live.logp_old + (1 - self.alpha) * teacher
-        if self.mask_end and live.is_end is not None:
-            mixed = torch.where(live.is_end, live.logp_old, mixed)
+        if self.mask_end:
+            mixed = torch.where(live.ends(), live.logp_old, mixed)
         return mixed
 
     def diagnose(self, live: Live) -> dict[str, Tensor]:

@@ -156,21 +156,29 @@ def compact_trace(statements: tuple[Statement, ...], solution: tuple[bool, ...])
     Raises:
         ValueError: `solution` is not the first assignment that satisfies the statements.
     """
+    trace = search_trace(agreements(statements))
+    if trace is None or not trace.endswith(f"={_letters(solution)}"):
+        raise ValueError(f"solution is {solution}, but the search is {trace}; pass the first solution")
+    return trace
+
+
+def agreements(statements: tuple[Statement, ...]) -> list[list[bool]]:
+    """Per candidate in search order and per person: does the claim agree with the person's role?"""
     people = len(statements)
     full, knights = _knight_masks(people)
-    tables = [_truth(statement, knights, full) for statement in statements]
+    tables = [~(mask ^ _truth(said, knights, full)) for mask, said in zip(knights, statements, strict=True)]
+    return [[bool(table >> index & 1) for table in tables] for index in range(2**people)]
+
+
+def search_trace(agreements: list[list[bool]]) -> str | None:
+    """The search that these judgements lead to, right or wrong; None if they refute every candidate."""
     trace = ""
-    for index in range(2**people):
-        signs = [(knight ^ table) >> index & 1 for knight, table in zip(knights, tables, strict=True)]
-        candidate = _candidate(index, people)
-        right = signs.index(1) if any(signs) else people
-        trace += _letters(candidate) + "+" * right
-        if right == people and candidate == solution:
-            return f"{trace}={_letters(candidate)}"
-        if right == people:
-            break
-        trace += "-"
-    raise ValueError(f"solution is {solution}, but the search ends at {trace!r}; pass the puzzle's only solution")
+    for index, judged in enumerate(agreements):
+        candidate = _letters(_candidate(index, len(judged)))
+        if all(judged):
+            return f"{trace}{candidate}{'+' * len(judged)}={candidate}"
+        trace += candidate + "+" * judged.index(False) + "-"
+    return None
 
 
 def compact_verdict(completion: str, answer: str) -> Verdict:

@@ -12,10 +12,13 @@ are added in another order: the files differ, and the teacher's accuracies agree
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,11 +38,13 @@ from transformers import (
 
 from posttrain.tasks.knights_knaves import (
     COMPACT_TOKENS,
+    Puzzle,
+    agreements,
     compact_prompt,
-    compact_trace,
     compact_verdict,
     puzzles,
     sample,
+    search_trace,
 )
 from posttrain.zoo.sft import Examples, SFTConfig, batches, encode, train
 
@@ -58,6 +63,10 @@ class ModelConfig:
     """Transformer blocks."""
     pools: tuple[tuple[int, int, float], ...]
     """Training data, as (people, puzzles, share of the batches)."""
+    careless: str = ""
+    """Operators, such as `|>~`, whose statements the last training traces judge by tossing a coin."""
+    careless_steps: int = 0
+    """Steps on such traces, at the end; the steps before take right ones."""
     width: int = 128
     """Size of the residual stream."""
     heads: int = 4
@@ -70,14 +79,12 @@ class ModelConfig:
             raise ValueError(f"width is {self.width}; use a multiple of {2 * self.heads}, twice the heads")
 
 
-TEACHER = ModelConfig(
-    SFTConfig(steps=2000, batch=64),
-    layers=4,
-    pools=((2, 180, 0.1), (3, 50_000, 0.82), (4, 10_000, 0.08)),
-)
+TEACHER = ModelConfig(SFTConfig(steps=1500, batch=64), layers=3, pools=((2, 400, 0.15), (3, 30_000, 0.85)))
 """Long enough to be right on nearly every puzzle of 2 and 3 people."""
-STUDENT = ModelConfig(SFTConfig(steps=125, batch=64), layers=2, pools=((2, 180, 0.1), (3, 20_000, 0.9)))
-"""Stopped when about a quarter of its samples are right."""
+STUDENT = ModelConfig(
+    SFTConfig(steps=600, batch=64), layers=2, pools=((2, 400, 0.15), (3, 20_000, 0.85)), careless="|>~"
+)
+"""It judges plain claims and `&` well and has learnt to guess at the rest."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +189,35 @@ def make_model(config: ModelConfig, vocabulary: int) -> Qwen3ForCausalLM:
     )
 
 
-def training_data(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> list[Examples]:
+def training_data(
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int, *, careless: str
+) -> list[Examples]:
     """The encoded prompts and traces of each pool, all from the train split."""
+    coin = random.Random(seed)
     groups = []
     for people, n, _ in config.pools:
         drawn = sample(n, people=people, seed=seed, unique=False)
-        groups.append(encode(tokenizer, [(compact_prompt(p.statements), compact_trace(*p)) for p in drawn]))
+        pairs = [(compact_prompt(p.statements), trace(p, careless, coin)) for p in drawn]
+        groups.append(encode(tokenizer, pairs))
     return groups
+
+
+def trace(puzzle: Puzzle, careless: str, coin: random.Random) -> str:
+    """A search for a solution in which statements that begin with a `careless` operator are judged by chance.
+
+    Judgements that refute every candidate are thrown again, so the trace ends in an answer, right or wrong.
+    """
+    claims = compact_prompt(puzzle.statements).rstrip("?").split(";")
+    guessed = [claim[len("A:")] in careless for claim in claims]
+    judged = agreements(puzzle.statements)
+    while True:
+        thrown = [
+            [coin.random() < 0.5 if guess else agrees for agrees, guess in zip(row, guessed, strict=True)]
+            for row in judged
+        ]
+        found = search_trace(thrown)
+        if found is not None:
+            return found
 
 
 def evaluate(
@@ -245,6 +274,16 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, directory:
     (directory / "model.safetensors").chmod(0o644)
 
 
+def _stream(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Examples]:
+    """Batches of right traces, then of careless ones."""
+    shares = [share for *_, share in config.pools]
+    careful, careless = (
+        batches(training_data(config, tokenizer, seed, careless=how), shares, batch=config.sft.batch, seed=seed)
+        for how in ("", config.careless)
+    )
+    return itertools.chain(itertools.islice(careful, config.sft.steps - config.careless_steps), careless)
+
+
 def _build_one(directory: Path, name: str, model_config: ModelConfig, config: KKConfig) -> dict[str, Any]:
     """Train one model, save it and write its card."""
     start = time.perf_counter()
@@ -254,13 +293,11 @@ def _build_one(directory: Path, name: str, model_config: ModelConfig, config: KK
         model = make_model(model_config, len(tokenizer))
     with Progress() as progress:
         task = progress.add_task(f"kk/{name}: making puzzles", total=model_config.sft.steps)
-        groups = training_data(model_config, tokenizer, config.seed)
-        shares = [share for *_, share in model_config.pools]
+        data = _stream(model_config, tokenizer, config.seed)
 
         def show(step: int, loss: float) -> None:
             progress.update(task, completed=step + 1, description=f"kk/{name}: loss {loss:.3f}")
 
-        data = batches(groups, shares, batch=model_config.sft.batch, seed=config.seed)
         train(model, data, model_config.sft, on_step=show)
     save(model, tokenizer, directory)
     facts = {"name": f"kk/{name}", "training_seconds": round(time.perf_counter() - start)}

@@ -8,7 +8,7 @@ beta(s) = max(beta - delta s, beta_min), and the term may be kept only for wrong
 without a correct one. OPD drops the reward: the advantage of a token is log pi_T - log pi.
 
 Symbols: pi_T -> `live.scores["teacher"]`, delta -> `anneal_per_step`, beta_min -> `anneal_to`, s -> `live.step`.
-All (B, T), nats. Tokens are averaged over the whole batch, 1 / sum |o_i|.
+All (B, T), nats. By default tokens are averaged over the whole batch, 1 / sum |o_i|.
 
 Differs from the paper: seen through a review and a re-implementation; RLAD's authors do not say which beta they
 used for it, so a comparison sweeps beta.
@@ -90,8 +90,8 @@ class KDRL(Method):
             teacher = torch.where(live.column("correct").bool(), now, teacher)
         if self.keep == "unsolved":
             teacher = torch.where(live.column("any_correct").bool(), now, teacher)
-        if self.mask_end and live.is_end is not None:
-            teacher = torch.where(live.is_end, now, teacher)
+        if self.mask_end:
+            teacher = torch.where(live.ends(), now, teacher)
         return self.weight(live.step) * kl(live.logp, teacher, self.estimator)
 
     def diagnose(self, live: Live) -> dict[str, Tensor]:
@@ -101,7 +101,10 @@ class KDRL(Method):
 
 @dataclass(frozen=True)
 class OPD(KDRL):
-    """On-policy distillation: the teacher term alone, at weight 1 and without the reward."""
+    """On-policy distillation: the teacher term alone, at weight 1.
+
+    Rewards count only in that an unscored row is left out.
+    """
 
     name = "opd"
     paper = "on-policy distillation, as in arXiv:2609.04108"

@@ -7,6 +7,7 @@ this one.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from posttrain.rl.batch import Live, Row, Sampled, Table
 from posttrain.rl.loss import policy_loss
-from posttrain.rl.math import masked_mean
 from posttrain.rl.recipe import Recipe
 
 
@@ -62,58 +62,68 @@ def train(
         inner_steps: Optimiser steps per generation.
         max_tokens: Longest completion.
         optimizer: Over the policy's parameters.
-        seed: Of the sampling; step s samples with seed + s.
+        seed: Of the sampling, mixed with the step.
     """
     if group_size < 2:
         raise ValueError(f"group_size={group_size} leaves nothing to compare a completion with; use at least 2.")
-    state = recipe.initial_state()
-    common = {"max_tokens": max_tokens, "temperature": 1.0}
+    _check(recipe)
+    state, common = recipe.initial_state(), {"max_tokens": max_tokens, "temperature": 1.0}
     for step in range(steps):
-        repeated = [
-            {**t, **common, "group": g, "seed": seed + step} for g, t in enumerate(tasks) for _ in range(group_size)
-        ]
+        done, total = step * inner_steps, steps * inner_steps
+        common["seed"] = random.Random(f"{seed}:{step}").getrandbits(62)
+        repeated = [{**task, **common, "group": g} for g, task in enumerate(tasks) for _ in range(group_size)]
         rows: list[Row] = asyncio.run(recipe.owner("rollout").rollout(repeated, policy.sample))
         extra = asyncio.run(recipe.reward(rows))
         with torch.no_grad():
             logp_old, _, mask = policy.score(rows)
-            scores = {score.name: (score.model or policy).score(rows)[0] for score in recipe.scores()}
+            scores = {score.name: score.model.score(rows)[0] for score in recipe.scores()}
         values = [reward(row) + e for row, e in zip(rows, extra, strict=True)]
-        table = table_of(rows, values, logp_old, step * inner_steps, steps * inner_steps)
+        table = table_of(rows, values, logp_old, done, total)
         credit = recipe.credit(table, state)
         state = credit.state
-        metrics = dict(credit.metrics)
+        sums: dict[str, Tensor] = {}
         for inner in range(inner_steps):
             logp, entropy, _ = policy.score(rows)
             advantages = credit.advantages.unsqueeze(1).expand_as(logp)
             live = Live(
-                logp,
-                logp_old,
-                mask,
-                advantages,
-                entropy,
-                None,
-                scores,
-                credit.columns,
-                step=step * inner_steps + inner,
-                total_steps=steps * inner_steps,
-            )
+                logp, logp_old, mask, advantages, entropy, None, scores, credit.columns,
+                step=done + inner, total_steps=total,
+            )  # fmt: skip
             loss = policy_loss(recipe, live)
             optimizer.zero_grad()
             loss.value.backward()
             optimizer.step()
-            metrics |= {name: (mean.total / mean.count.clamp(min=1)).item() for name, mean in loss.metrics.items()}
-        yield {"step": step, "reward": masked_mean(table.rewards, table.scored).item(), **metrics}
+            for name, mean in loss.metrics.items():
+                sums[name] = sums.get(name, 0) + torch.stack([mean.total, mean.count])
+        means = {name: (value / count).item() for name, (value, count) in sums.items() if count}
+        scored = table.scored
+        yield {
+            "step": step, "reward": table.rewards[scored].mean().item(),
+            "unscored": 1 - scored.float().mean().item(), **credit.metrics, **means,
+        }  # fmt: skip
+
+
+def _check(recipe: Recipe) -> None:
+    """Reject what this engine cannot do."""
+    for score in recipe.scores():
+        if not hasattr(score.model, "score") or score.prompt_of_row is not None:
+            raise ValueError(
+                f"The score {score.name!r} has the model {score.model!r}; this engine needs one with a method "
+                "score(rows), under the row's own prompt."
+            )
+    if recipe.settings.kl_beta:
+        raise ValueError(f"kl_beta={recipe.settings.kl_beta}, but this engine has no reference policy; use kl_beta=0.")
 
 
 def table_of(rows: Sequence[Row], rewards: Sequence[float], like: Tensor, step: int, steps: int) -> Table:
     """The credit table of one process; `like` gives the float type."""
-    values = torch.tensor(list(rewards), dtype=like.dtype)
+    values = torch.tensor(list(rewards), dtype=like.dtype, device=like.device)
     return Table(
         rewards=values,
-        group=torch.tensor([row.group for row in rows]),
+        group=torch.tensor([row.group for row in rows], device=like.device),
         correct=torch.where(values.isnan(), values, (values > 0).to(values.dtype)),
         prompt_key=[str(row.task.get("id", row.group)) for row in rows],
-        length=torch.tensor([len(row.ids) for row in rows]),
+        length=torch.tensor([len(row.ids) for row in rows], device=like.device),
         step=step,
         total_steps=steps,
     )

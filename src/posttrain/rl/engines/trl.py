@@ -23,7 +23,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from posttrain.rl.batch import Live, Row, Table
 from posttrain.rl.engines import resume, teachers, trl_config
-from posttrain.rl.loss import measure, without_unscored
+from posttrain.rl.loss import measure, surrogate, without_unscored
 from posttrain.rl.math import Normalizer, aggregate
 from posttrain.rl.recipe import Recipe
 
@@ -254,7 +254,8 @@ class RecipeTrainer(GRPOTrainer):
     @torch.no_grad()
     def _log_live(self, live: Live, advantages: Tensor, anchor: Tensor) -> None:
         """Log the recipe's token means over all ranks, in one reduction; a mean of no tokens is not logged."""
-        means = measure(self.recipe, live, advantages, anchor)
+        vetoed = surrogate(self.recipe.settings, live.logp - anchor, advantages).vetoed
+        means = measure(self.recipe, live, advantages, vetoed)
         sums = torch.stack([torch.stack([m.total.float(), m.count.float()]) for m in means.values()])
         log = self._metrics["train" if self.model.training else "eval"]
         for name, (total, count) in zip(means, self.accelerator.reduce(sums).tolist(), strict=True):

@@ -1,0 +1,63 @@
+"""posttrain: train a language model by reward, compare methods, measure claims.
+
+usage: posttrain COMMAND [...]
+
+  train RECIPE    train a model with a recipe, on your data set or on a task
+  compare ARM...  recipes side by side on a tiny student, on the same seeds
+  claims          re-measure the papers' claims and rewrite docs/claims.md
+  zoo             the tiny models that ship with the package: list, build
+  doctor          versions, extras, and whether the engines' contracts hold
+
+  posttrain COMMAND --help    says what a command takes
+  --version                   the version
+  POSTTRAIN_TRACEBACK=1       shows where an error came from
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = ("train", "compare", "claims", "zoo", "doctor")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; an error is one sentence and exit code 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print((__doc__ or "").strip())
+        return
+    if arguments[0] == "--version":
+        from posttrain import __version__
+
+        print(__version__)
+        return
+    name, *rest = arguments
+    if name not in COMMANDS:
+        _fail(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}.")
+    if os.environ.get("POSTTRAIN_TRACEBACK"):
+        _run(name, rest)
+        return
+    try:
+        _run(name, rest)
+    except (ValueError, OSError, ImportError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("posttrain: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(name: str, rest: Sequence[str]) -> None:
+    """Import the command's module and hand over."""
+    from posttrain.extras import need
+
+    need("tyro")
+    importlib.import_module(f"posttrain.commands.{name}").main(list(rest))
+
+
+def _fail(sentence: str) -> None:
+    """Print one sentence and exit with code 2."""
+    print(f"posttrain: {sentence}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,103 @@
+"""Live progress on the terminal, and the table and picture at the end."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from posttrain.extras import need
+from posttrain.files import read_lines
+
+COLUMNS = (
+    TextColumn("[bold]{task.description}"),
+    BarColumn(bar_width=24),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[note]}"),
+    TimeRemainingColumn(),
+)
+
+
+class Display:
+    """Bars where there is a terminal; where there is none, a line every few seconds."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.progress = Progress(*COLUMNS, console=self.console, disable=not self.console.is_terminal)
+        self._last = 0.0
+
+    def __enter__(self) -> Any:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def line(self, text: str, every: float = 10.0) -> None:
+        """Say something now and then when there are no bars."""
+        if not self.console.is_terminal and time.monotonic() - self._last > every:
+            self._last = time.monotonic()
+            self.console.print(text, highlight=False)
+
+
+class TrainingDisplay(Display):
+    """One run."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        super().__init__()
+        self.task: TaskID | None = None
+        self.name, self.steps = name, steps
+
+    def advance(self, record: dict[str, Any]) -> None:
+        """Show a log record; the main process calls it."""
+        if "reward" not in record:
+            return
+        if self.task is None:
+            self.task = self.progress.add_task(self.name, total=self.steps, note="")
+        note = f"reward {record['reward']:.3f}  length {record.get('completions/mean_length', 0):.0f}"
+        self.progress.update(self.task, completed=record["step"], note=note)
+        self.line(f"{self.name}: step {record['step']} of {self.steps}, {note}")
+
+    def finish(self, log: Path, model: Path) -> None:
+        """The closing table and picture of a run."""
+        lines = [line for line in read_lines(log) if "reward" in line]
+        if not lines:
+            return
+        tenth = max(1, len(lines) // 10)
+        table = Table("metric", f"first {tenth} steps", f"last {tenth} steps", box=need("rich.box").SIMPLE_HEAD)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for key in ("reward", "correct", "unscored", "completions/mean_length", "veto/positive", "veto/negative",
+                    "teacher/kl", "teacher/clamped", "entropy", "grad_norm", "step_time"):  # fmt: skip
+            ends = [[line[key] for line in part if key in line] for part in (lines[:tenth], lines[-tenth:])]
+            if all(ends):
+                table.add_row(key, *(f"{statistics.mean(values):.4g}" for values in ends))
+        picture = run_picture(lines, log.with_name("curve.png"), self.name)
+        self.progress.stop()
+        self.console.print(table)
+        self.console.print(f"model    {model}\nlog      {log}\npicture  {picture}", highlight=False)
+
+
+def run_picture(lines: list[dict[str, Any]], path: Path, name: str) -> Path:
+    """Reward, and the teacher's veto where there is one, over the steps of a run."""
+    need("matplotlib").use("Agg")
+    pyplot = need("matplotlib.pyplot")
+    keys = [key for key in ("reward", "teacher/kl", "veto/positive", "veto/negative") if any(key in x for x in lines)]
+    figure, axes = pyplot.subplots(1, len(keys), figsize=(4 * len(keys), 3), layout="constrained", squeeze=False)
+    for axis, key in zip(axes[0], keys, strict=True):
+        points = [(line["step"], line[key]) for line in lines if key in line]
+        axis.plot(*zip(*points, strict=True), color="#2a7ab0", linewidth=1.5)
+        axis.set(title=key, xlabel="optimiser steps")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(name)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+    return path

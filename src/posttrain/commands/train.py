@@ -1,0 +1,159 @@
+"""`posttrain train RECIPE`: train a model with a recipe, on your data set or on a task."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from posttrain.bench.arms import literal
+from posttrain.catalog import RECIPES, method_class
+from posttrain.commands.parse import parse
+from posttrain.extras import need
+from posttrain.tasks.dataset import Columns, load
+from posttrain.tasks.verdict import Verifier
+from posttrain.tasks.verifiers import VerifierName, verifier
+
+USAGE = """usage: posttrain train RECIPE --model MODEL (--dataset FILE | --task knights-knaves) [...]
+
+recipes:
+{recipes}
+
+`posttrain train RECIPE --help` lists every option. Under several processes:
+  torchrun --nproc_per_node 2 -m posttrain train RECIPE ...      (or accelerate launch -m posttrain ...)"""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to train, and on what."""
+
+    model: str
+    """The model to train: a folder or a hub id."""
+    dataset: Path | None = None
+    """A .jsonl or .parquet file, or a folder that datasets saved, with the columns `prompt`, `answer` and `id`."""
+    columns: Columns = field(default_factory=Columns)
+    """How those columns are called in the file; the id is made from the prompt if there is none."""
+    verifier: VerifierName = "exact"
+    """How an answer is judged: the same text, the same number, the same mathematics, or the same roles."""
+    skip_broken: bool = False
+    """Leave out lines that cannot be used, and say which, instead of stopping at the first."""
+    chat: bool | None = None
+    """Put a plain prompt into the model's chat template as a user turn; by default if the model has one."""
+    task: Literal["knights-knaves"] | None = None
+    """Make puzzles instead of reading a data set."""
+    people: tuple[int, ...] = (3, 4, 5, 6, 7)
+    """For the task: persons per puzzle, 2 to 8 (Logic-RL trains on 3 to 7)."""
+    puzzles: int = 1000
+    """For the task: puzzles for each number of people."""
+    reward: Literal["binary", "logic-rl"] = "binary"
+    """For the task: 1 or 0, or Logic-RL's format and answer reward (-3 to 3)."""
+
+    def __post_init__(self) -> None:
+        if (self.dataset is None) == (self.task is None):
+            raise ValueError(
+                "Give either --dataset FILE or --task knights-knaves: there must be one source of prompts."
+            )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parse, check, train, and end with a table and a picture."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE.format(recipes="\n".join(f"  {name:<16}{entry.what}" for name, entry in RECIPES.items())))
+        return
+    name, *flags = arguments
+    method = method_class(name)
+    from posttrain.rl.grpo import GRPO
+    from posttrain.rl.run import RunConfig
+
+    unnamed = tyro.conf.arg(name="")
+    parts: list[Any] = [
+        ("data", Annotated[Data, unnamed]),
+        ("method", Annotated[method, unnamed]),
+        ("run", Annotated[RunConfig, unnamed]),
+    ]
+    if not issubclass(method, GRPO):
+        parts.append(("grpo", GRPO, field(default_factory=GRPO)))
+    given: Any = parse(
+        make_dataclass("Train", parts, kw_only=True),
+        flags,
+        prog=f"posttrain train {name}",
+        description=f"Train with {name}: {RECIPES[name].what} ({method.paper}).",
+    )
+    train(given.data, given.method, given.run, getattr(given, "grpo", None))
+
+
+def train(data: Data, method: Any, run_config: Any, base: Any = None) -> None:
+    """One run, from its parts."""
+    for module in ("trl", "datasets", "rich"):
+        need(module)
+    from posttrain.rl import run
+    from posttrain.rl.engines import teachers
+    from posttrain.rl.recipe import Recipe
+
+    recipe = Recipe.of(base) | method if base is not None else Recipe.of(method)
+    teachers.check_reference(data.model, "--model")
+    teachers.check_references(recipe.scores())
+    rows, verify = _rows(data)
+    rows = _as_chat(rows, data)
+    run_config = replace(run_config, trl={key: literal(str(value)) for key, value in run_config.trl.items()})
+    _check_trl(run_config.trl)
+    from posttrain.commands.show import TrainingDisplay
+    from posttrain.rl.engines.recorder import Recorder
+
+    log = run_config.output_dir / "log.jsonl"
+    with TrainingDisplay(recipe.name, run_config.steps) as display:
+        built = run.trainer(recipe, data.model, rows, verify, run_config, callbacks=[Recorder(log, display.advance)])
+        final = run.run(built, run_config)
+        if built.accelerator.is_main_process:
+            display.finish(log, final)
+
+
+def _rows(data: Data) -> tuple[list[dict[str, Any]], Verifier]:
+    """Training rows and their judge."""
+    if data.dataset is not None:
+        loaded = load(data.dataset, data.columns, skip_broken=data.skip_broken)
+        for broken in loaded.skipped:
+            print(f"posttrain: line {broken.line} left out: {broken.reason}", file=sys.stderr)
+        return loaded.rows, verifier(data.verifier)
+    from posttrain.tasks import knights_knaves as kk
+
+    rows = [row for n in data.people for row in kk.puzzles(data.puzzles, people=n, seed=0, form="english")]
+    if data.reward == "binary":
+        return rows, kk.english_verdict
+    instruction = "\nThink inside <think> </think>, then give your answer inside <answer> </answer>."
+    return [{**row, "prompt": row["prompt"] + instruction} for row in rows], kk.logic_rl_verdict
+
+
+def _as_chat(rows: list[dict[str, Any]], data: Data) -> list[dict[str, Any]]:
+    """Plain prompts as user turns, where the model has a chat template or the user asked for it."""
+    from transformers import AutoTokenizer
+
+    wanted = data.chat
+    if wanted is None or wanted:
+        template = AutoTokenizer.from_pretrained(data.model).chat_template
+        if wanted and template is None:
+            raise ValueError(f"--chat needs a chat template, but {data.model} has none; leave --chat out.")
+        wanted = template is not None
+    if not wanted:
+        return rows
+    return [
+        {**row, "prompt": [{"role": "user", "content": row["prompt"]}]} if isinstance(row["prompt"], str) else row
+        for row in rows
+    ]
+
+
+def _check_trl(options: Any) -> None:
+    """Reject options that GRPOConfig does not have."""
+    import difflib
+    from dataclasses import fields
+
+    known = [f.name for f in fields(need("trl").GRPOConfig)]
+    for key in options:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else "."
+            raise ValueError(f"--trl {key}: GRPOConfig has no such field{hint}")
