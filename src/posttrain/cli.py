@@ -58,6 +58,6 @@ def _run(name: str, rest: Sequence[str]) -> None:
 
 
 def _fail(sentence: str) -> None:
-    """Print one sentence and exit with code 2."""
-    print(f"posttrain: {sentence}", file=sys.stderr)
+    """Print one sentence on one line and exit with code 2."""
+    print(f"posttrain: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)

@@ -102,7 +102,10 @@ def test_averages_over_several_steps_do_not_span_a_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("step", [7, 15], ids=["in the middle of a window", "second epoch"])
 def test_kill_9_and_resume(unbroken, tmp_path, step):
-    code = f"from engines.test_trl_resume import *; t = start(Path({str(tmp_path)!r})); t.add_callback(KillAt({step})); t.train()"
+    code = (
+        f"from engines.test_trl_resume import *; t = start(Path({str(tmp_path)!r})); "
+        f"t.add_callback(KillAt({step})); t.train()"
+    )
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     died = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=200, check=False

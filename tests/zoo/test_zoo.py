@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,12 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from posttrain import zoo
-from posttrain.tasks.knights_knaves import COMPACT_TOKENS, logic_rl_verdict, puzzles
+from posttrain.tasks.knights_knaves import (
+    COMPACT_TOKENS,
+    compact_trace,
+    logic_rl_verdict,
+    puzzles,
+)
 from posttrain.zoo import kk, sft
 
 PAIR = ("kk/student", "kk/teacher")
@@ -113,6 +120,30 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_cards_tell_the_default_configuration() -> None:
+    for name, config in (("kk/teacher", kk.TEACHER), ("kk/student", kk.STUDENT)):
+        assert card(name)["training"] == json.loads(json.dumps(asdict(config)))
+        assert card(name)["seed"] == kk.KKConfig().seed
+
+
+def test_careless_traces_guess_at_the_named_operators_only() -> None:
+    """Plain claims stay rightly judged, and without careless operators the trace is the right one."""
+    coin = random.Random(0)
+    plain = kk.Puzzle((("lying", 1), ("telling-truth", 1)), (True, False))
+    joined = kk.Puzzle((("or", ("lying", 0), ("telling-truth", 1)), ("telling-truth", 0)), (True, True))
+    assert {kk.trace(plain, "&|>~", coin) for _ in range(20)} == {compact_trace(*plain)}
+    assert {kk.trace(joined, "&>~", coin) for _ in range(20)} == {compact_trace(*joined)}
+    guessed = {kk.trace(joined, "|", coin) for _ in range(60)}
+    assert {text[-2:] for text in guessed} == {"AB", "ab"}, "B's plain claim agrees in these two only"
+    assert all(logic_rl_verdict(text, text[-2:]).correct == 1.0 for text in guessed)
+
+
+def test_a_puzzle_without_solution_has_no_trace() -> None:
+    paradox = kk.Puzzle((("telling-truth", 1), ("lying", 0)), (True, True))
+    with pytest.raises(ValueError, match=r"which has no solution; draw puzzles with `sample`$"):
+        kk.trace(paradox, "|", random.Random(0))
+
+
 def test_only_the_completion_and_its_end_are_labelled() -> None:
     examples = sft.encode(kk.make_tokenizer(), [("A?", "a+=a"), ("AB?", "A")])
     none = sft.IGNORED
@@ -141,5 +172,7 @@ def test_bad_configurations_say_what_to_do() -> None:
         kk.ModelConfig(sft.SFTConfig(steps=1), layers=1, width=30, pools=())
     with pytest.raises(ValueError, match="layers is 0; it must be at least 1"):
         kk.ModelConfig(sft.SFTConfig(steps=1), layers=0, pools=())
+    with pytest.raises(ValueError, match="careless_steps is 5; expected 0 to 4"):
+        kk.ModelConfig(sft.SFTConfig(steps=5), layers=1, pools=(), careless_steps=5)
     with pytest.raises(ValueError, match="threads is 0; it must be at least 1"):
         kk.KKConfig(threads=0)

@@ -50,7 +50,7 @@ class CompareConfig:
     """Completions per prompt."""
     inner_steps: int = 0
     """Optimiser steps per generation."""
-    eval_every: int = 10
+    eval_every: int = 5
     """Steps between evaluations."""
     eval_rows: int = 200
     """Held-out prompts."""
@@ -133,7 +133,8 @@ def _check_folder(folder: Path, config: CompareConfig) -> None:
 def _run_all(todo: Sequence[jobs.Job], workers: int, progress: Progress | None) -> None:
     """Run jobs in processes, and pass on what they log."""
     seen = {job.log: 0 for job in todo}
-    with _one_thread_each(), ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with _one_thread_each(), ProcessPoolExecutor(workers, spawn, jobs.end_with_parent) as pool:
         futures: dict[Future[None], jobs.Job] = {pool.submit(jobs.run, job): job for job in todo}
         try:
             while any(not future.done() for future in futures):
@@ -183,7 +184,7 @@ def summarise(config: CompareConfig, folder: Path) -> dict[str, Any]:
     first = arms[0].label
     summaries = {label: _summary(found) for label, found in runs.items()}
     for label, found in runs.items():
-        for measure in ("auc", "final"):
+        for measure in ("auc", "sampled_auc", "final"):
             gap = stats.paired([run[measure] for run in found], [run[measure] for run in runs[first]])
             summaries[label][f"{measure}_minus_first"] = {**gap.difference._asdict(), "wins": gap.wins}
     return {
@@ -207,7 +208,7 @@ def _read(log: Path) -> dict[str, Any]:
     return {
         "steps": steps,
         "accuracy": accuracy,
-        "sampled": [line["correct"] for line in trained],
+        "sampled_auc": statistics.mean(line["correct"] for line in trained),
         "auc": stats.auc(steps, accuracy),
         "final": accuracy[-1],
         "final_by_group": evaluations[-1]["eval"]["accuracy"],
@@ -231,6 +232,7 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     groups = runs[0]["final_by_group"]
     return {
         "auc": stats.bootstrap([run["auc"] for run in runs])._asdict(),
+        "sampled_auc": stats.bootstrap([run["sampled_auc"] for run in runs])._asdict(),
         "final": stats.bootstrap([run["final"] for run in runs])._asdict(),
         "final_by_group": {g: stats.bootstrap([run["final_by_group"][g] for run in runs])._asdict() for g in groups},
         "final_teacher_kl": stats.bootstrap([run["teacher_kl"][-1] for run in runs])._asdict(),
@@ -243,5 +245,6 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "curves": [[round(x, 4) for x in run["accuracy"]] for run in runs],
         "teacher_kl_curves": [[round(x, 4) for x in run["teacher_kl"]] for run in runs],
         "auc_by_seed": [run["auc"] for run in runs],
+        "sampled_auc_by_seed": [run["sampled_auc"] for run in runs],
         "final_by_seed": [run["final"] for run in runs],
     }

@@ -46,6 +46,7 @@ def swap_roles(ids: Tensor, swap: Tensor, end_of_prompt: int, colon: int, pad: i
     speaker[:, :-1] = ids[:, 1:] == colon
     letters = torch.where(in_prompt & (ids != pad), ids + 1, torch.zeros_like(ids))
     place = (letters > 0).cumsum(1)
-    digest = ((letters * 2654435761 + 97) * (2 * place + 1)).sum(1) % 1000
+    mixed = (letters * 2654435761 + 97) * (2 * place + 1)
+    digest = torch.where(letters > 0, mixed, torch.zeros_like(mixed)).sum(1) % 1000  # of the prompt alone
     chosen = (digest < round(1000 * share)).unsqueeze(1)
     return torch.where(chosen & in_prompt & ~speaker, swap.to(ids.device)[ids], ids)

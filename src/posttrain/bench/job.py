@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing
+import os
+import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -47,6 +50,19 @@ class Job:
     """Held-out prompts."""
     noise: float
     """Share of the prompts on which the teacher is wrong."""
+
+
+def end_with_parent() -> None:
+    """Let this worker die when the comparison that started it is killed; it would write on into the next one's log."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run(job: Job) -> None:
@@ -89,6 +105,7 @@ def _train(job: Job, task: Setup) -> None:
             inner_steps=job.inner_steps,
             max_completion=task.max_completion,
             seed=job.seed,
+            trl={"gradient_checkpointing": False},
         )
         built = trainer(
             arms.parse(job.arm).build(teacher),
@@ -102,7 +119,7 @@ def _train(job: Job, task: Setup) -> None:
         start = time.perf_counter()
         built.train()
         seconds = time.perf_counter() - start
-    record = {"done": True, "seconds": round(seconds, 1), "tokens": int(built._total_train_tokens)}
+    record = {"done": True, "seconds": round(seconds, 1), "tokens": int(built.state.num_input_tokens_seen)}
     append_line(job.log, {"step": job.steps, **record})
 
 

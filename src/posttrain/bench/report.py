@@ -9,41 +9,54 @@ from typing import Any
 import numpy as np
 
 from posttrain.extras import need
+from posttrain.files import whole
 
 COLORS = ("#4c566a", "#d08770", "#2a7ab0", "#8a5fa8", "#5b9a54", "#c9a227", "#a03c4c", "#3aa6a0")
 """One per arm, in order; the first is the arm others are compared with."""
 
 
 def table(result: dict[str, Any]) -> Any:
-    """A rich table with one row per arm."""
+    """A rich table with one row per arm, about 120 characters wide."""
     rich_table, box = need("rich.table"), need("rich.box")
-    first = result["first"]
+    first, config = result["first"], result["config"]
     out = rich_table.Table(
         box=box.SIMPLE_HEAD,
-        title=f"{result['config']['task']}, {result['n']} seeds, {result['config']['steps']} steps",
-        caption=f"accuracy is greedy on held-out puzzles; brackets are 95 % bootstrap intervals over seeds; "
-        f"gain is the paired difference in area to {first}",
+        title=f"{config['task']}: {result['n']} seeds, {config['steps']} steps of {config['prompts']} x "
+        f"{config['group_size']} completions",
+        caption="success: share of right answers among the completions sampled while training. accuracy: greedy, on "
+        f"{config['eval_rows']} held-out puzzles; area is its mean over training.\ngain: difference to {first} on the same "
+        "seeds, with a 95 % bootstrap interval. veto: tokens without a gradient, of those with A > 0 and A < 0.",
         title_justify="left",
         caption_justify="left",
     )
     out.add_column("arm")
-    for name in ("area under curve", f"gain over {first}", "wins", "final", *groups(result), "KL to teacher"):
+    for name in (
+        "success",
+        "gain",
+        "wins",
+        "area",
+        "gain",
+        "final",
+        *groups(result),
+        "KL to teacher",
+        "veto",
+        "tokens",
+        "s",
+    ):
         out.add_column(name, justify="right")
-    out.add_column("veto A>0 / A<0", justify="right")
-    out.add_column("tokens", justify="right")
-    out.add_column("seconds", justify="right")
     for label, arm in result["arms"].items():
-        gap = arm["auc_minus_first"]
-        other = label != first
+        success, area, other = arm["sampled_auc_minus_first"], arm["auc_minus_first"], label != first
         out.add_row(
             label,
-            _interval(arm["auc"]),
-            _interval(gap, signed=True) if other else "",
-            f"{gap['wins']}/{gap['n']}" if other else "",
+            f"{arm['sampled_auc']['mean']:.3f}",
+            _gain(success) if other else "",
+            f"{success['wins']}/{success['n']}" if other else "",
+            f"{arm['auc']['mean']:.3f}",
+            _gain(area) if other else "",
             f"{arm['final']['mean']:.3f}",
             *(f"{arm['final_by_group'][g]['mean']:.2f}" for g in groups(result)),
             f"{arm['final_teacher_kl']['mean']:.3f}",
-            f"{_share(arm['veto_positive'])} / {_share(arm['veto_negative'])}",
+            f"{_share(arm['veto_positive'])} {_share(arm['veto_negative'])}",
             f"{arm['tokens'] / 1000:.0f}k",
             f"{arm['seconds']:.0f}",
         )
@@ -55,11 +68,11 @@ def groups(result: dict[str, Any]) -> list[str]:
     return list(next(iter(result["arms"].values()))["final_by_group"])
 
 
-def _interval(value: dict[str, float], *, signed: bool = False) -> str:
+def _gain(value: dict[str, float]) -> str:
+    """A paired difference; one seed has no interval."""
     if value["n"] == 1:
-        return f"{value['mean']:+.3f}" if signed else f"{value['mean']:.3f}"
-    form = "+.3f" if signed else ".3f"
-    return f"{value['mean']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+        return f"{value['mean']:+.3f}"
+    return f"{value['mean']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]"
 
 
 def _share(value: float | None) -> str:
@@ -84,14 +97,9 @@ def picture(result: dict[str, Any], path: Path, *, title: str) -> Path:
         handles, labels = curves.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.part")
-        try:
+        with whole(path) as partial:
             figure.savefig(partial, dpi=130, format="png")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-            pyplot.close(figure)
+        pyplot.close(figure)
     return path
 
 

@@ -53,7 +53,7 @@ def setup(name: str) -> Setup:
         held_out=held_out,
         verify=compact_verdict,
         max_completion=60,
-        learning_rate=3e-4,
-        inner_steps=2,
-        steps=100,
+        learning_rate=2e-4,
+        inner_steps=1,
+        steps=40,
     )

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from posttrain.extras import need
-from posttrain.files import read_lines
+from posttrain.files import read_lines, whole
 
 COLUMNS = (
     TextColumn("[bold]{task.description}"),
@@ -28,7 +28,8 @@ class Display:
     """Bars where there is a terminal; where there is none, a line every few seconds."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        console = Console(stderr=True)
+        self.console = console if console.is_terminal else Console(stderr=True, width=max(console.width, 140))
         self.progress = Progress(*COLUMNS, console=self.console, disable=not self.console.is_terminal)
         self._last = 0.0
 
@@ -87,7 +88,7 @@ class TrainingDisplay(Display):
 
 
 def run_picture(lines: list[dict[str, Any]], path: Path, name: str) -> Path:
-    """Reward, and the teacher's veto where there is one, over the steps of a run."""
+    """Reward, and the teacher's veto where there is one, over the steps of a run; whole or not there."""
     need("matplotlib").use("Agg")
     pyplot = need("matplotlib.pyplot")
     keys = [key for key in ("reward", "teacher/kl", "veto/positive", "veto/negative") if any(key in x for x in lines)]
@@ -98,6 +99,7 @@ def run_picture(lines: list[dict[str, Any]], path: Path, name: str) -> Path:
         axis.set(title=key, xlabel="optimiser steps")
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(name)
-    figure.savefig(path, dpi=120)
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")
     pyplot.close(figure)
     return path

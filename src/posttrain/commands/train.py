@@ -90,6 +90,7 @@ def train(data: Data, method: Any, run_config: Any, base: Any = None) -> None:
     """One run, from its parts."""
     for module in ("trl", "datasets", "rich"):
         need(module)
+    _quiet()
     from posttrain.rl import run
     from posttrain.rl.engines import teachers
     from posttrain.rl.recipe import Recipe
@@ -147,13 +148,26 @@ def _as_chat(rows: list[dict[str, Any]], data: Data) -> list[dict[str, Any]]:
 
 
 def _check_trl(options: Any) -> None:
-    """Reject options that GRPOConfig does not have."""
+    """Reject options that GRPOConfig does not have, and text where it has a number."""
     import difflib
     from dataclasses import fields
 
-    known = [f.name for f in fields(need("trl").GRPOConfig)]
-    for key in options:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
+    defaults = {f.name: f.default for f in fields(need("trl").GRPOConfig)}
+    for key, value in options.items():
+        if key not in defaults:
+            close = difflib.get_close_matches(key, defaults, 1)
             hint = f"; did you mean {close[0]}?" if close else "."
             raise ValueError(f"--trl {key}: GRPOConfig has no such field{hint}")
+        if isinstance(defaults[key], int | float) and isinstance(value, str):
+            raise ValueError(f"--trl {key} {value}: expected a value such as {defaults[key]}.")
+
+
+def _quiet() -> None:
+    """Keep the libraries' warnings and bars off the terminal, which has bars of its own."""
+    import warnings
+
+    import transformers
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

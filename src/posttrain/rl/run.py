@@ -8,13 +8,14 @@ output_dir/model/          what was trained
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from posttrain.extras import need
-from posttrain.files import write_json
+from posttrain.files import write_json, writing
 from posttrain.rl.recipe import Recipe
 from posttrain.tasks.verdict import Verifier
 
@@ -139,8 +140,22 @@ def run(built: Any, config: RunConfig) -> Path:
     if built.accelerator.is_main_process:
         write_json(config.output_dir / "settings.json", {"settings": built.describe().splitlines()})
     built.train(resume_from_checkpoint=config.resume)
-    final = config.output_dir / "model"
-    built.save_model(str(final))
+    return _save(built, config.output_dir / "model")
+
+
+def _save(built: Any, final: Path) -> Path:
+    """Save the model beside `final` and put it in place; every process calls it."""
+    partial = final.with_name(f".{final.name}.part")
+    try:
+        with writing(final, need("safetensors").SafetensorError):
+            built.save_model(str(partial))
+            built.accelerator.wait_for_everyone()
+            if built.accelerator.is_main_process:
+                shutil.rmtree(final, ignore_errors=True)
+                partial.replace(final)
+    finally:
+        if built.accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
     return final
 
 
@@ -151,31 +166,39 @@ def _grpo_config(cls: Callable[..., Any], config: RunConfig, weights: list[float
     state = PartialState(cpu=not _has_accelerator())
     micro, accumulation = config.split(state.num_processes)
     on_cpu = not _has_accelerator()
-    return cls(
-        output_dir=str(config.output_dir),
-        max_steps=config.steps,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
-        steps_per_generation=accumulation,
-        num_generations=config.group_size,
-        num_iterations=config.inner_steps,
-        max_completion_length=config.max_completion,
-        temperature=config.temperature,
-        seed=config.seed,
-        reward_weights=weights,
-        use_vllm=config.vllm,
-        use_cpu=on_cpu,
-        bf16=not on_cpu,
-        ddp_backend="gloo" if on_cpu and state.num_processes > 1 else None,
-        logging_steps=1,
-        save_strategy="steps" if config.save_every else "no",
-        save_steps=config.save_every or 500,
-        report_to=[],
-        disable_tqdm=True,
-        **dict(config.trl),
-    )
+    ours: dict[str, Any] = {
+        "output_dir": str(config.output_dir),
+        "max_steps": config.steps,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.schedule,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": accumulation,
+        "steps_per_generation": accumulation,
+        "num_generations": config.group_size,
+        "num_iterations": config.inner_steps,
+        "max_completion_length": config.max_completion,
+        "temperature": config.temperature,
+        "seed": config.seed,
+        "reward_weights": weights,
+        "use_vllm": config.vllm,
+        "save_strategy": "steps" if config.save_every else "no",
+        "save_steps": config.save_every or 500,
+    }
+    for name, value in config.trl.items():
+        if name in ours:
+            raise ValueError(
+                f"--trl {name} {value}: posttrain sets it itself, from its own options, to {ours[name]}; "
+                "leave it out and use those."
+            )
+    defaults = {
+        "use_cpu": on_cpu,
+        "bf16": not on_cpu,
+        "ddp_backend": "gloo" if on_cpu and state.num_processes > 1 else None,
+        "logging_steps": 1,
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+    return cls(**ours, **(defaults | dict(config.trl)))
 
 
 def _has_accelerator() -> bool:

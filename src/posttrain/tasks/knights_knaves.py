@@ -298,16 +298,21 @@ def _truth(statement: Statement, knights: list[int], full: int) -> int:
 
 
 def _prefix(statement: Statement, *, negated: bool = False, ordered: bool = False) -> str:
-    """Polish notation with negation pushed down to the letters; `ordered` sorts commuting operands."""
+    """Polish notation with negation pushed down to the letters.
+
+    `ordered` gives one text for all orders of commuting operands; there `#` is a negated equivalence, whose
+    negation would otherwise settle on the operand that happens to be second.
+    """
     operator, *operands = statement
     if operator == "not":
         return _prefix(operands[0], negated=not negated, ordered=ordered)
     if operator in ("telling-truth", "lying"):
         name = NAMES[operands[0]]
         return name if (operator == "telling-truth") != negated else name.lower()
-    if operator in ("->", "<=>"):
-        symbol = "~" if operator == "<=>" else "&" if negated else ">"
-        signs = (False, negated)
+    if operator == "<=>":
+        symbol, signs = ("#", (False, False)) if negated and ordered else ("~", (False, negated))
+    elif operator == "->":
+        symbol, signs = "&" if negated else ">", (False, negated)
     else:
         symbol = "&" if (operator == "and") != negated else "|"
         signs = (negated,) * len(operands)

@@ -1,11 +1,12 @@
 """Train the knights-and-knaves teacher and student from nothing, on worked traces in the compact language.
 
-The teacher solves nearly every puzzle. The student is smaller and trained briefly: it writes well-formed traces
-but judges statements wrongly so often that a group of its samples has right and wrong answers, which is what
-reinforcement learning needs.
+The teacher solves nearly every puzzle. The student is smaller and is made to have room: it first learns from right
+traces, then for a short while from careless ones, in which every statement with an operator is judged by tossing a
+coin. It keeps the format, guesses, and can be brought back: its groups of samples have right and wrong answers, and
+reinforcement learning finds within a hundred steps what it once knew.
 
-On one thread, the same configuration, machine and library versions give identical weight files. Elsewhere sums
-are added in another order: the files differ, and the teacher's accuracies agree within 0.03.
+On one thread, the same configuration, machine and library versions give identical weight files. Elsewhere sums are
+added in another order: the files differ, and the teacher's accuracies agree within 0.03.
 
     build(Path("kk"), KKConfig())
 """
@@ -49,8 +50,8 @@ from posttrain.tasks.knights_knaves import (
 from posttrain.zoo.sft import Examples, SFTConfig, batches, encode, train
 
 COMMAND = "posttrain zoo build kk"
-MAX_NEW_TOKENS = 128
-"""Longer than any right trace of 2 to 4 people with its end token (18, 52, 123)."""
+MAX_NEW_TOKENS = 136
+"""Longer than any right trace with its end token: 20 for 2 people, 53 for 3, 134 for 4."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ class ModelConfig:
     pools: tuple[tuple[int, int, float], ...]
     """Training data, as (people, puzzles, share of the batches)."""
     careless: str = ""
-    """Operators, such as `|>~`, whose statements the last training traces judge by tossing a coin."""
+    """Operators, such as `&|`, whose statements the last training traces judge by tossing a coin."""
     careless_steps: int = 0
-    """Steps on such traces, at the end; the steps before take right ones."""
+    """Steps on such traces, after those on right ones."""
     width: int = 128
     """Size of the residual stream."""
     heads: int = 4
@@ -75,6 +76,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.layers < 1:
             raise ValueError(f"layers is {self.layers}; it must be at least 1")
+        if not 0 <= self.careless_steps < self.sft.steps:
+            raise ValueError(f"careless_steps is {self.careless_steps}; expected 0 to {self.sft.steps - 1}")
         if self.width % (2 * self.heads):
             raise ValueError(f"width is {self.width}; use a multiple of {2 * self.heads}, twice the heads")
 
@@ -82,9 +85,13 @@ class ModelConfig:
 TEACHER = ModelConfig(SFTConfig(steps=1500, batch=64), layers=3, pools=((2, 400, 0.15), (3, 30_000, 0.85)))
 """Long enough to be right on nearly every puzzle of 2 and 3 people."""
 STUDENT = ModelConfig(
-    SFTConfig(steps=600, batch=64), layers=2, pools=((2, 400, 0.15), (3, 20_000, 0.85)), careless="|>~"
+    SFTConfig(steps=900, batch=64),
+    layers=2,
+    pools=((2, 400, 0.15), (3, 20_000, 0.85)),
+    careless="&|>~",
+    careless_steps=150,
 )
-"""It judges plain claims and `&` well and has learnt to guess at the rest."""
+"""It writes well-formed traces and guesses at every statement with an operator."""
 
 
 @dataclass(frozen=True)
@@ -206,10 +213,15 @@ def trace(puzzle: Puzzle, careless: str, coin: random.Random) -> str:
     """A search for a solution in which statements that begin with a `careless` operator are judged by chance.
 
     Judgements that refute every candidate are thrown again, so the trace ends in an answer, right or wrong.
+
+    Raises:
+        ValueError: The puzzle has no solution.
     """
     claims = compact_prompt(puzzle.statements).rstrip("?").split(";")
     guessed = [claim[len("A:")] in careless for claim in claims]
     judged = agreements(puzzle.statements)
+    if search_trace(judged) is None:
+        raise ValueError(f"puzzle is {puzzle}, which has no solution; draw puzzles with `sample`")
     while True:
         thrown = [
             [coin.random() < 0.5 if guess else agrees for agrees, guess in zip(row, guessed, strict=True)]
@@ -277,11 +289,11 @@ def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, directory:
 def _stream(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Examples]:
     """Batches of right traces, then of careless ones."""
     shares = [share for *_, share in config.pools]
-    careful, careless = (
-        batches(training_data(config, tokenizer, seed, careless=how), shares, batch=config.sft.batch, seed=seed)
-        for how in ("", config.careless)
-    )
-    return itertools.chain(itertools.islice(careful, config.sft.steps - config.careless_steps), careless)
+    careful_steps = config.sft.steps - config.careless_steps
+    for careless, steps in (("", careful_steps), (config.careless, config.careless_steps)):
+        if steps:
+            groups = training_data(config, tokenizer, seed, careless=careless)
+            yield from itertools.islice(batches(groups, shares, batch=config.sft.batch, seed=seed), steps)
 
 
 def _build_one(directory: Path, name: str, model_config: ModelConfig, config: KKConfig) -> dict[str, Any]:

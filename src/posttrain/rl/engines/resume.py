@@ -8,14 +8,19 @@ sampler replays its permutations, and checkpoints move to the next generation bo
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl.trainer.utils import RepeatSampler
+
+from posttrain.files import WriteError, write_whole, writing
 
 STATE_FILE = "posttrain.json"
 
@@ -61,12 +66,23 @@ class BoundaryCallback(TrainerCallback):
         return control
 
 
+@contextmanager
+def writing_checkpoint(folder: Path) -> Iterator[None]:
+    """Leave no half-written checkpoint behind, and make what a full disk raises inside one sentence.
+
+    safetensors and torch.save have errors of their own for it; the second is a plain RuntimeError.
+    """
+    try:
+        with writing(folder, SafetensorError, RuntimeError):
+            yield
+    except WriteError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def write_state(checkpoint: Path, state: dict[str, Any]) -> None:
     """Put `state` (JSON values) into a checkpoint, whole or not at all."""
-    checkpoint.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint / (STATE_FILE + ".part")
-    partial.write_text(json.dumps(state))
-    partial.replace(checkpoint / STATE_FILE)
+    write_whole(checkpoint / STATE_FILE, json.dumps(state))
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

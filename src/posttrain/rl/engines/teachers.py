@@ -42,13 +42,26 @@ def check_reference(model: Any, what: str) -> None:
         raise ValueError(f"{text} ({what}) does not exist; give a folder with a saved model, or a hub id.")
 
 
-def load(scores: Sequence[Score], trainer: RecipeTrainer) -> tuple[dict[str, Any], list[str]]:
-    """The prepared models by score name, and what is worth telling the user."""
-    models, notes = {}, []
-    for score in scores:
-        notes += _check_vocabulary(score.model, trainer.processing_class)
-        models[score.name] = _prepare(_load_one(score.model, trainer), trainer)
-    return models, notes
+def check_vocabularies(scores: Sequence[Score], student: Any, processing_class: Any) -> list[str]:
+    """Compare the token maps before a model is loaded; returns what is worth telling the user.
+
+    Args:
+        scores: With their models.
+        student: The model to train: a path, a hub id or a module.
+        processing_class: Its tokenizer or processor; None for the one it was saved with.
+    """
+    if not scores:
+        return []
+    source = _source(student)
+    if processing_class is None and not source:
+        raise ValueError("The model to train was built in memory; pass its tokenizer as processing_class.")
+    tokenizer = AutoTokenizer.from_pretrained(source) if processing_class is None else processing_class
+    return [note for score in scores for note in _check_vocabulary(score.model, tokenizer)]
+
+
+def load(scores: Sequence[Score], trainer: RecipeTrainer) -> dict[str, Any]:
+    """The prepared models by score name."""
+    return {score.name: _prepare(_load_one(score.model, trainer), trainer) for score in scores}
 
 
 def _load_one(model: Any, trainer: RecipeTrainer) -> PreTrainedModel:
@@ -77,9 +90,7 @@ def _prepare(model: PreTrainedModel, trainer: RecipeTrainer) -> Any:
 def _check_vocabulary(model: Any, student: Any) -> list[str]:
     """Compare the token maps; a module brings its tokenizer only through the path it was loaded from."""
     student = getattr(student, "tokenizer", student)
-    source = (
-        getattr(getattr(model, "config", None), "_name_or_path", "") if isinstance(model, nn.Module) else str(model)
-    )
+    source = _source(model)
     head: Any = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     rows = None if head is None else head.weight.shape[0]
     if not source:
@@ -90,3 +101,10 @@ def _check_vocabulary(model: Any, student: Any) -> list[str]:
             )
         return ["The teacher is a module without a path, so its vocabulary was not compared with the student's."]
     return vocabulary.check(student, AutoTokenizer.from_pretrained(source), name=source, rows=rows)
+
+
+def _source(model: Any) -> str:
+    """Where a model came from: its path or hub id, empty for a module that was built in memory."""
+    if isinstance(model, nn.Module):
+        return getattr(getattr(model, "config", None), "_name_or_path", "")
+    return str(model)

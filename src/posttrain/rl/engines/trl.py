@@ -85,6 +85,7 @@ class RecipeTrainer(GRPOTrainer):
         if any(score.model is None or score.prompt_of_row for score in recipe.scores()):
             raise ValueError("This engine scores rows under another model, not under another prompt.")
         teachers.check_references(recipe.scores())
+        self.notes = teachers.check_vocabularies(recipe.scores(), model, kwargs.get("processing_class"))
         args = args if args is not None else GRPOConfig("posttrain-out")
         self.recipe, args, self.sources = trl_config.resolve(recipe, args)
         self.method_state = self.recipe.initial_state()
@@ -94,7 +95,7 @@ class RecipeTrainer(GRPOTrainer):
         super().__init__(model, reward_funcs=reward_funcs, args=args, **kwargs)
         if recipe.fills("reward"):
             self._append_reward(self._method_rewards)
-        self.teachers, self.notes = teachers.load(recipe.scores(), self)
+        self.teachers = teachers.load(recipe.scores(), self)
         self.add_callback(resume.BoundaryCallback(self))
 
     # -- what the recipe sets, for people -----------------------------------------------------------------------
@@ -106,6 +107,7 @@ class RecipeTrainer(GRPOTrainer):
         lines += [
             ("group_size", self.num_generations, "GRPOConfig"),
             ("temperature", self.temperature, "GRPOConfig"),
+            ("processes", self.accelerator.num_processes, "launcher"),
         ]
         body = [f"  {name:<16} {_short(value):<24} {source}" for name, value, source in lines]
         return "\n".join([f"recipe {self.recipe.name}", *body, *(f"  note: {note}" for note in self.notes)])
@@ -124,6 +126,12 @@ class RecipeTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         rewards: Any = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        for name, column in zip(self.reward_func_names, rewards.unbind(1), strict=True):
+            if bool(column.isinf().any()):
+                raise ValueError(
+                    f"The reward function {name!r} returned an infinite reward; return a finite one, or None where "
+                    "there is none."
+                )
         self._rewards: Tensor = rewards
         return self._rewards
 
@@ -282,11 +290,12 @@ class RecipeTrainer(GRPOTrainer):
         return self.sampler
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            state = {"recipe": self.recipe.name, "methods": self.method_state, "boundary": self.at_boundary}
-            resume.write_state(folder, {**state, "train_tokens": self._total_train_tokens})
-        super()._save_checkpoint(model, trial)
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        with resume.writing_checkpoint(folder):
+            if self.args.should_save:
+                state = {"recipe": self.recipe.name, "methods": self.method_state, "boundary": self.at_boundary}
+                resume.write_state(folder, state)
+            super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -300,7 +309,7 @@ class RecipeTrainer(GRPOTrainer):
             )
         if not saved["boundary"]:
             self.notes.append(f"{checkpoint} ended inside a generation window; its unused completions are lost.")
-        self.method_state, self._total_train_tokens = saved["methods"], saved["train_tokens"]
+        self.method_state = saved["methods"]
 
     # -- rewards of methods -------------------------------------------------------------------------------------
 

@@ -1,0 +1,37 @@
+"""`make bench`: run all, print a table, write results/bench.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import startup, step_time, teacher_memory
+from posttrain.bench.record import provenance
+from posttrain.files import write_json
+
+
+def main() -> None:
+    """Measure and report; ratios above their bound are marked, not failed: a busy machine is not a bug."""
+    found = {"startup": startup.measure(), "teacher_memory": teacher_memory.measure(), "step_time": step_time.measure()}
+    write_json(Path("results/bench.json"), {**provenance(), **found})
+    table = Table("figure", "measured", "at most", title="benchmarks", title_justify="left")
+    speed, memory, start = found["step_time"], found["teacher_memory"], found["startup"]
+    for name, value, bound in [
+        (
+            "step time, RecipeTrainer / GRPOTrainer",
+            speed["recipe_over_stock"]["median"],
+            speed["recipe_over_stock"]["at_most"],
+        ),
+        ("step time, RLAD / GRPO", speed["rlad_over_grpo"]["median"], speed["rlad_over_grpo"]["at_most"]),
+        ("teacher pass, peak memory / plain log_softmax", memory["ratio"], memory["at_most"]),
+        ("import posttrain / import torch", start["import_posttrain_over_torch"], start["import_at_most"]),
+        ("import posttrain.rl / import torch", start["import_posttrain_rl_over_torch"], start["import_at_most"]),
+        ("posttrain --help, seconds", start["help_seconds"], start["help_at_most"]),
+    ]:
+        table.add_row(name, f"{value:.3f}" + ("" if value <= bound else "  above"), f"{bound:.3f}")
+    Console().print(table)
+
+
+main()

@@ -1,0 +1,94 @@
+"""Intervals, paired differences and areas, against arithmetic that can be redone."""
+
+import numpy as np
+import pytest
+
+from posttrain.stats import Interval, auc, bootstrap, paired
+
+
+def test_a_mean_with_its_interval():
+    found = bootstrap([0.1, 0.2, 0.3, 0.4])
+    assert found.mean == pytest.approx(0.25)
+    assert found.n == 4
+    assert 0.1 <= found.low < found.mean < found.high <= 0.4
+
+
+def test_the_interval_is_that_of_the_resampled_mean():
+    """Of two values 0 and 1, the resampled mean is 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4."""
+    assert bootstrap([0.0, 1.0])[:3] == (0.5, 0.0, 1.0)
+    assert bootstrap([0.0, 1.0], level=0.4)[:3] == (0.5, 0.5, 0.5)
+
+
+def test_one_value_is_its_own_interval():
+    assert bootstrap([0.7]) == Interval(0.7, 0.7, 0.7, 1)
+
+
+def test_equal_values_have_no_width():
+    assert bootstrap([0.3] * 5)[1:3] == pytest.approx((0.3, 0.3))
+
+
+def test_nothing_to_average_is_said():
+    with pytest.raises(ValueError, match="give at least one value"):
+        bootstrap([])
+
+
+def test_the_same_values_give_the_same_interval():
+    values = [0.1, 0.9, 0.4]
+    assert bootstrap(values) == bootstrap(values)
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says():
+    """300 draws of 20 normal values: percentile intervals of so few are a little short of 95 %."""
+    rng = np.random.default_rng(0)
+    found = [bootstrap(rng.normal(2.0, 1.0, 20), draws=1000, seed=i) for i in range(300)]
+    covered = np.mean([interval.low <= 2.0 <= interval.high for interval in found])
+    assert 0.89 <= covered <= 0.97
+
+
+def test_an_interval_shrinks_with_the_root_of_n():
+    rng = np.random.default_rng(1)
+    width = {n: (i := bootstrap(rng.normal(0, 1, n))).high - i.low for n in (50, 5000)}
+    assert width[50] / width[5000] == pytest.approx(10, rel=0.3)
+
+
+def test_a_printed_interval_says_its_n():
+    assert str(Interval(0.5, 0.25, 0.75, 4)) == "0.500 [0.250, 0.750] (n=4)"
+
+
+def test_pairing_takes_out_what_the_seeds_share():
+    """Seeds differ by 1, arms by 0.1: unpaired intervals overlap, the paired one is exact."""
+    second = [0.0, 1.0, 2.0, 3.0]
+    first = [x + 0.1 for x in second]
+    found = paired(first, second)
+    assert found.difference == pytest.approx(Interval(0.1, 0.1, 0.1, 4))
+    assert found.wins == 4
+    assert bootstrap(first).low < bootstrap(second).high
+
+
+def test_pairing_is_antisymmetric_and_counts_ties_for_nobody():
+    ahead, behind = paired([1.0, 2.0, 3.0], [1.0, 1.0, 4.0]), paired([1.0, 1.0, 4.0], [1.0, 2.0, 3.0])
+    assert ahead.difference.mean == -behind.difference.mean == 0
+    assert (ahead.wins, behind.wins) == (1, 1)
+
+
+def test_arms_with_different_seeds_are_not_paired():
+    with pytest.raises(ValueError, match="same seeds; got 2 and 1"):
+        paired([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("steps", "values", "area"),
+    [
+        ([0, 10], [0.0, 1.0], 0.5),
+        ([0, 10, 20], [0.0, 1.0, 1.0], 0.75),
+        ([0, 10, 40], [1.0, 1.0, 0.0], 0.625),
+        ([5, 15, 25], [0.3, 0.3, 0.3], 0.3),
+    ],
+)
+def test_an_area_is_the_mean_height(steps, values, area):
+    assert auc(steps, values) == pytest.approx(area)
+
+
+def test_one_point_has_no_area():
+    with pytest.raises(ValueError, match="at least two points; got 1"):
+        auc([0], [0.5])
