@@ -59,3 +59,12 @@ def method_class(name: str) -> Any:
         raise ValueError(f"There is no recipe {name!r}; the recipes are {', '.join(RECIPES)}.")
     module, attribute = RECIPES[name].method.split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def table() -> str:
+    """The methods as a Markdown table, as README has it."""
+    lines = ["| method | what it does | paper | room | state |", "|---|---|---|---|---|"]
+    for m in METHODS:
+        paper = f"[{m.arxiv}](https://arxiv.org/abs/{m.arxiv})"
+        lines.append(f"| {m.name} | {m.what} | {paper} | `{m.room}` | {m.state} |")
+    return "\n".join(lines)

@@ -101,7 +101,7 @@ def test_checkpoint(models, weights, tmp_path, capsys, share):
     assert before.items() <= files(out).items()
     done(*flags(models, out, "--steps", 4, *save, "--resume"))
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [step for step in dict.fromkeys(steps)] == [1, 2, 3, 4]
+    assert list(dict.fromkeys(steps)) == [1, 2, 3, 4]
     assert (out / "checkpoint-4/trainer_state.json").is_file()
 
 

@@ -85,7 +85,7 @@ def test_a_step_without_any_reward_changes_nothing(tmp_path, recipe):
     trained = runs.trained(
         tmp_path, RECIPES[recipe](), rewards=hidden(None, every=1), max_steps=2, num_iterations=2, learning_rate=0.1
     )
-    assert runs.history(trained, "unscored") == [1.0, 1.0] or runs.history(trained, "unscored") == [1.0]
+    assert set(runs.history(trained, "unscored")) == {1.0}
     assert runs.history(trained, "grad_norm") == [0.0, 0.0]
     assert torch.equal(runs.parameters(trained), runs.parameters_of(fresh))
 

@@ -124,9 +124,9 @@ def render(results: Path, page: Path) -> Path:
     found = {name: _load(results / f"{name}.json") for name in EXPERIMENTS}
     lines = [
         "# Does the claim hold?", "",
-        "Written by `make claims` from `results/`. Tiny models trained here, on two cores; hyper-parameters were tuned on",
-        "seeds 0 to 2, and what is reported comes from seeds 10 and up. A difference is paired by seed, with its 95 %",
-        "bootstrap interval. *Undecided* means that the interval contains 0.", "",
+        "Written by `make claims` from `results/`. Tiny models trained here, on two cores; hyper-parameters were tuned",
+        "on seeds 0 to 2, and what is reported comes from seeds 10 and up. A difference is paired by seed, with its",
+        "95 % bootstrap interval. *Undecided* means that the interval contains 0.", "",
         "| method | the paper says | tested here | measured |", "|---|---|---|---|",
     ]  # fmt: skip
     for claim in CLAIMS:
@@ -150,8 +150,8 @@ def _section(name: str, result: dict[str, Any]) -> list[str]:
     setting = (
         f"{config['task']}, {config['steps']} optimiser steps, {config['prompts']} prompts of {config['group_size']} "
         f"completions, {config['inner_steps']} steps per generation, learning rate {config['learning_rate']:g}, seeds "
-        f"{result['seeds'][0]} to {result['seeds'][-1]} (n={result['n']}), commit {result['commit']}, {result['date']}, "
-        f"{result['machine']}."
+        f"{result['seeds'][0]} to {result['seeds'][-1]} (n={result['n']}), commit {result['commit']}, "
+        f"{result['date']}, {result['machine']}."
     )
     columns = ("area, greedy", "gain over grpo", "success while training", "final", "KL to teacher", "veto A>0 / A<0",
                "tokens", "seconds")  # fmt: skip

@@ -24,8 +24,8 @@ def table(result: dict[str, Any]) -> Any:
         title=f"{config['task']}: {result['n']} seeds, {config['steps']} steps of {config['prompts']} x "
         f"{config['group_size']} completions",
         caption="success: share of right answers among the completions sampled while training. accuracy: greedy, on "
-        f"{config['eval_rows']} held-out puzzles; area is its mean over training.\ngain: difference to {first} on the same "
-        "seeds, with a 95 % bootstrap interval. veto: tokens without a gradient, of those with A > 0 and A < 0.",
+        f"{config['eval_rows']} held-out puzzles; area is its mean over training.\ngain: difference to {first} on the "
+        "same seeds, with a 95 % bootstrap interval. veto: tokens without a gradient, of those with A > 0 and A < 0.",
         title_justify="left",
         caption_justify="left",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -126,7 +127,9 @@ def _rows(data: Data) -> tuple[list[dict[str, Any]], Verifier]:
     if data.reward == "binary":
         return rows, kk.english_verdict
     instruction = "\nThink inside <think> </think>, then give your answer inside <answer> </answer>."
-    return [{**row, "prompt": row["prompt"] + instruction} for row in rows], kk.logic_rl_verdict
+    return [{**row, "prompt": row["prompt"] + instruction} for row in rows], partial(
+        kk.logic_rl_verdict, form="english"
+    )
 
 
 def _as_chat(rows: list[dict[str, Any]], data: Data) -> list[dict[str, Any]]:

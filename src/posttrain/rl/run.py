@@ -128,7 +128,7 @@ def trainer(
         functions,
         _grpo_config(trl.GRPOConfig, config, weights),
         recipe=recipe,
-        train_dataset=datasets.Dataset.from_list([dict(row) for row in rows]),
+        train_dataset=datasets.Dataset.from_list([dict(row) for row in rows], on_mixed_types="use_json"),
         processing_class=processing_class,
         callbacks=list(callbacks),
         peft_config=_lora(config.lora_rank),

@@ -34,6 +34,8 @@ class Accuracy(NamedTuple):
     """Rows the verifier could not judge."""
     mean_length: float
     """Completion tokens, the end token included."""
+    max_length: int
+    """Of the longest completion."""
     n: int
     """Rows."""
 
@@ -65,9 +67,9 @@ def judge(completed: Completed, rows: Sequence[Mapping[str, Any]], verify: Verif
     """Accuracy of completions against the rows' `answer` column."""
     found = [verify(text, str(row["answer"])).correct for text, row in zip(completed.texts, rows, strict=True)]
     known = [value for value in found if not math.isnan(value)]
-    lengths = completed.attention[:, completed.prompt_width :].sum(1).float()
+    lengths = completed.attention[:, completed.prompt_width :].sum(1)
     correct = sum(known) / len(known) if known else math.nan
-    return Accuracy(correct, len(found) - len(known), lengths.mean().item(), len(rows))
+    return Accuracy(correct, len(found) - len(known), lengths.float().mean().item(), int(lengths.max()), len(rows))
 
 
 @torch.no_grad()

@@ -16,13 +16,12 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import transformers
@@ -37,6 +36,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from posttrain.tasks.evaluate import Accuracy, complete, judge
 from posttrain.tasks.knights_knaves import (
     COMPACT_TOKENS,
     Puzzle,
@@ -112,17 +112,6 @@ class KKConfig:
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise ValueError(f"threads is {self.threads}; it must be at least 1")
-
-
-class Score(NamedTuple):
-    """How a model does on puzzles it has not seen."""
-
-    accuracy: float
-    """Share of right answers, from 0 to 1."""
-    mean_tokens: float
-    """Tokens per completion, with the end token."""
-    max_tokens: int
-    """Of the longest completion."""
 
 
 def build(out: Path, config: KKConfig) -> dict[str, Any]:
@@ -240,8 +229,8 @@ def evaluate(
     n: int,
     seed: int = 0,
     sampled: bool = False,
-) -> Score:
-    """Score `n` puzzles of the eval split, all in one batch; leaves the model in eval mode.
+) -> Accuracy:
+    """Score `n` puzzles of the eval split, all in one batch.
 
     Args:
         model: The teacher, the student or a descendant of theirs.
@@ -252,23 +241,9 @@ def evaluate(
         sampled: Sample at temperature 1 instead of taking the likeliest token.
     """
     rows = puzzles(n, people=people, seed=seed, split="eval")
-    batch = tokenizer([row["prompt"] for row in rows], return_tensors="pt", padding=True)
-    how = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} if sampled else {}
-    model.eval()
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        output = model.generate(  # pyright: ignore[reportAttributeAccessIssue]
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            do_sample=sampled,
-            max_new_tokens=MAX_NEW_TOKENS,
-            **how,
-        )
-    completions = output[:, batch["input_ids"].shape[1] :]
-    texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
-    lengths = (completions != tokenizer.pad_token_id).sum(dim=1).tolist()
-    right = [compact_verdict(text, row["answer"]).correct for text, row in zip(texts, rows, strict=True)]
-    return Score(statistics.mean(right), statistics.mean(lengths), max(lengths))
+    prompts = [row["prompt"] for row in rows]
+    completed = complete(model, tokenizer, prompts, max_new_tokens=MAX_NEW_TOKENS, sampled=sampled, seed=seed)
+    return judge(completed, rows, compact_verdict)
 
 
 def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
@@ -339,8 +314,8 @@ def _scores(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, people:
     sampled = evaluate(model, tokenizer, people=people, n=n, sampled=True)
     return {
         "n": n,
-        "greedy": round(greedy.accuracy, 4),
-        "sampled": round(sampled.accuracy, 4),
-        "mean_tokens": round(greedy.mean_tokens, 1),
-        "max_tokens": greedy.max_tokens,
+        "greedy": round(greedy.correct, 4),
+        "sampled": round(sampled.correct, 4),
+        "mean_tokens": round(greedy.mean_length, 1),
+        "max_tokens": greedy.max_length,
     }

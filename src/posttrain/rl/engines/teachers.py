@@ -65,10 +65,10 @@ def load(scores: Sequence[Score], trainer: RecipeTrainer) -> dict[str, Any]:
 
 
 def _load_one(model: Any, trainer: RecipeTrainer) -> PreTrainedModel:
-    """A module as it is, or one loaded in the student's type."""
+    """A module as it is, or one loaded in the type it was saved in: it is never trained."""
     if isinstance(model, nn.Module):
         return model  # pyright: ignore[reportReturnType]
-    kwargs = {"dtype": trainer.model.dtype, "trust_remote_code": trainer.args.trust_remote_code}
+    kwargs = {"dtype": "auto", "trust_remote_code": trainer.args.trust_remote_code}
     if trainer.args.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
         kwargs["device_map"] = None
     return create_model_from_path(str(model), **kwargs)

@@ -44,6 +44,19 @@ CONTRACT = {
 }
 """Method of GRPOTrainer to the parameters it is called with."""
 
+ATTRIBUTES = (
+    "_logs", "_metrics", "_step", "current_gradient_accumulation_steps", "eos_token_ids", "num_generations",
+    "num_generations_eval", "num_iterations", "off_policy_mask_threshold", "reward_func_names", "reward_funcs",
+    "reward_processing_classes", "reward_weights", "temperature",
+)  # fmt: skip
+"""What a trainer must have once it trains."""
+
+KEYS = {
+    "prompt_ids": ("B", "P"), "prompt_mask": ("B", "P"), "completion_ids": ("B", "C"), "completion_mask": ("B", "C"),
+    "advantages": ("B",), "num_items_in_batch": (),
+}  # fmt: skip
+"""What `_generate_and_score_completions` returns, with its shape; `old_per_token_logps` (B, C) where it is needed."""
+
 PREFIX = "posttrain."
 
 
