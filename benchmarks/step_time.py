@@ -48,8 +48,8 @@ def measure(pairs: int = 9) -> dict[str, Any]:
         "rlad_over_grpo": _ratio(distilled, plain) | {"at_most": round(1 + forward / step + 0.05, 4)},
         "teacher_forward_over_step": round(forward / step, 4),
         "step_seconds": round(step, 4),
-        "setting": f"Qwen3 of {_model(0).num_parameters() / 1e6:.1f} M parameters, {ROWS} rows of {PROMPT} + {COMPLETION} "
-        f"tokens, vocabulary {VOCABULARY}, {STEPS} steps a run, {pairs} pairs, one thread",
+        "setting": f"Qwen3 of {_model(0).num_parameters() / 1e6:.1f} M parameters, {ROWS} rows of {PROMPT} + "
+        f"{COMPLETION} tokens, vocabulary {VOCABULARY}, {STEPS} steps a run, {pairs} pairs, one thread",
     }
 
 

@@ -157,7 +157,9 @@ def _section(name: str, result: dict[str, Any]) -> list[str]:
                "tokens", "seconds")  # fmt: skip
     rows = [f"| arm | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for label, arm in result["arms"].items():
-        vetoes = f"{100 * arm['veto_positive']:.0f} % / {100 * arm['veto_negative']:.0f} %"
+        vetoes = " / ".join(
+            "-" if v is None else f"{100 * v:.0f} %" for v in (arm["veto_positive"], arm["veto_negative"])
+        )
         cells = (
             f"{arm['auc']['mean']:.3f}", _gap(arm["auc_minus_first"]) if label != result["first"] else "",
             f"{arm['sampled_auc']['mean']:.3f}", _value(arm["final"]), f"{arm['final_teacher_kl']['mean']:.3f}", vetoes,

@@ -208,6 +208,7 @@ def _read(log: Path) -> dict[str, Any]:
     return {
         "steps": steps,
         "accuracy": accuracy,
+        "sampled": [line["correct"] for line in trained],
         "sampled_auc": statistics.mean(line["correct"] for line in trained),
         "auc": stats.auc(steps, accuracy),
         "final": accuracy[-1],
@@ -222,9 +223,17 @@ def _read(log: Path) -> dict[str, Any]:
 
 
 def _mean(lines: Sequence[dict[str, Any]], key: str) -> float | None:
-    """Mean of a metric over the steps that logged it."""
-    values = [line[key] for line in lines if key in line]
+    """Mean of a metric over the records that have it; None if none has."""
+    values = [line[key] for line in lines if line.get(key) is not None]
     return statistics.mean(values) if values else None
+
+
+def _per_step(runs: Sequence[dict[str, Any]], which: int) -> list[float]:
+    """Mean success of each step over seeds (0), or half the width of its 95 % interval (1)."""
+    columns = list(zip(*(run["sampled"] for run in runs), strict=True))
+    if which == 0:
+        return [statistics.mean(column) for column in columns]
+    return [1.96 * statistics.stdev(c) / len(c) ** 0.5 if len(c) > 1 else 0.0 for c in columns]
 
 
 def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -238,11 +247,12 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "final_teacher_kl": stats.bootstrap([run["teacher_kl"][-1] for run in runs])._asdict(),
         "veto_positive": _mean(runs, "veto_positive"),
         "veto_negative": _mean(runs, "veto_negative"),
-        "clamped": statistics.mean(c) if (c := [r["clamped"] for r in runs if r["clamped"] is not None]) else None,
+        "clamped": _mean(runs, "clamped"),
         "seconds": _mean(runs, "seconds"),
         "tokens": _mean(runs, "tokens"),
         "steps": runs[0]["steps"],
         "curves": [[round(x, 4) for x in run["accuracy"]] for run in runs],
+        "sampled_curve": [[round(x, 4) for x in column] for column in (_per_step(runs, 0), _per_step(runs, 1))],
         "teacher_kl_curves": [[round(x, 4) for x in run["teacher_kl"]] for run in runs],
         "auc_by_seed": [run["auc"] for run in runs],
         "sampled_auc_by_seed": [run["sampled_auc"] for run in runs],

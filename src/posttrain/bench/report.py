@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,55 +12,58 @@ import numpy as np
 from posttrain.extras import need
 from posttrain.files import whole
 
-COLORS = ("#4c566a", "#d08770", "#2a7ab0", "#8a5fa8", "#5b9a54", "#c9a227", "#a03c4c", "#3aa6a0")
+COLORS = (
+    "#4c566a", "#2a7ab0", "#d08770", "#5b9a54", "#c9a227", "#8a5fa8", "#a03c4c", "#3aa6a0", "#b07aa1", "#7f7f7f",
+)  # fmt: skip
 """One per arm, in order; the first is the arm others are compared with."""
 
 
-def table(result: dict[str, Any]) -> Any:
-    """A rich table with one row per arm, about 120 characters wide."""
-    rich_table, box = need("rich.table"), need("rich.box")
+def tables(result: dict[str, Any]) -> list[Any]:
+    """Two rich tables of one row per arm: how fast each learns, and where it ends and what it costs."""
     first, config = result["first"], result["config"]
-    out = rich_table.Table(
-        box=box.SIMPLE_HEAD,
-        title=f"{config['task']}: {result['n']} seeds, {config['steps']} steps of {config['prompts']} x "
+    learning = _table(
+        f"{config['task']}: {result['n']} seeds, {config['steps']} steps of {config['prompts']} x "
         f"{config['group_size']} completions",
-        caption="success: share of right answers among the completions sampled while training. accuracy: greedy, on "
-        f"{config['eval_rows']} held-out puzzles; area is its mean over training.\ngain: difference to {first} on the "
-        "same seeds, with a 95 % bootstrap interval. veto: tokens without a gradient, of those with A > 0 and A < 0.",
+        "success: right answers among the completions sampled while training. area: mean over training of the\n"
+        f"greedy accuracy on {config['eval_rows']} held-out puzzles. gain: difference to {first} on the same seeds,\n"
+        "with a 95 % bootstrap interval; wins: seeds on which it is positive.",
+        ("success", "gain", "wins", "area", "gain", "wins"),
+    )
+    ending = _table(
+        "at the end",
+        "final: greedy accuracy, held out. KL: to the teacher, nats per token. veto: tokens without a gradient,\n"
+        "of those with A > 0 and with A < 0. tokens and seconds: of one run.",
+        ("final", *groups(result), "KL", "veto A>0", "veto A<0", "tokens", "seconds"),
+    )
+    for label, arm in result["arms"].items():
+        gaps = [arm["sampled_auc_minus_first"], arm["auc_minus_first"]]
+        success, area = ((_gain(gap), f"{gap['wins']}/{gap['n']}") if label != first else ("", "") for gap in gaps)
+        learning.add_row(label, f"{arm['sampled_auc']['mean']:.3f}", *success, f"{arm['auc']['mean']:.3f}", *area)
+        ending.add_row(
+            label,
+            f"{arm['final']['mean']:.3f}",
+            *(f"{arm['final_by_group'][g]['mean']:.3f}" for g in groups(result)),
+            f"{arm['final_teacher_kl']['mean']:.3f}",
+            _share(arm["veto_positive"]),
+            _share(arm["veto_negative"]),
+            f"{arm['tokens'] / 1000:.0f}k",
+            f"{arm['seconds']:.0f}",
+        )
+    return [learning, ending]
+
+
+def _table(title: str, caption: str, columns: Sequence[str]) -> Any:
+    """An empty table with a column of arms and right-aligned numbers."""
+    out = need("rich.table").Table(
+        box=need("rich.box").SIMPLE_HEAD,
+        title=title,
+        caption=caption,
         title_justify="left",
         caption_justify="left",
     )
     out.add_column("arm")
-    for name in (
-        "success",
-        "gain",
-        "wins",
-        "area",
-        "gain",
-        "final",
-        *groups(result),
-        "KL to teacher",
-        "veto",
-        "tokens",
-        "s",
-    ):
-        out.add_column(name, justify="right")
-    for label, arm in result["arms"].items():
-        success, area, other = arm["sampled_auc_minus_first"], arm["auc_minus_first"], label != first
-        out.add_row(
-            label,
-            f"{arm['sampled_auc']['mean']:.3f}",
-            _gain(success) if other else "",
-            f"{success['wins']}/{success['n']}" if other else "",
-            f"{arm['auc']['mean']:.3f}",
-            _gain(area) if other else "",
-            f"{arm['final']['mean']:.3f}",
-            *(f"{arm['final_by_group'][g]['mean']:.2f}" for g in groups(result)),
-            f"{arm['final_teacher_kl']['mean']:.3f}",
-            f"{_share(arm['veto_positive'])} {_share(arm['veto_negative'])}",
-            f"{arm['tokens'] / 1000:.0f}k",
-            f"{arm['seconds']:.0f}",
-        )
+    for name in columns:
+        out.add_column(name, justify="right", no_wrap=True)
     return out
 
 
@@ -72,7 +76,7 @@ def _gain(value: dict[str, float]) -> str:
     """A paired difference; one seed has no interval."""
     if value["n"] == 1:
         return f"{value['mean']:+.3f}"
-    return f"{value['mean']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]"
+    return f"{value['mean']:+.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
 def _share(value: float | None) -> str:
@@ -80,7 +84,7 @@ def _share(value: float | None) -> str:
 
 
 def picture(result: dict[str, Any], path: Path, *, title: str) -> Path:
-    """Learning curves, accuracy by group and paired gains, as a PNG; whole or not there."""
+    """Success while training, held-out accuracy, final accuracy by group and paired gains; whole or not there."""
     need("matplotlib").use("Agg")
     pyplot = need("matplotlib.pyplot")
     style = {
@@ -88,17 +92,23 @@ def picture(result: dict[str, Any], path: Path, *, title: str) -> Path:
         "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.edgecolor": "#888888",
     }  # fmt: skip
     with pyplot.rc_context(style):
-        figure, (curves, bars, gains) = pyplot.subplots(
-            1, 3, figsize=(13, 4.2), width_ratios=[1.6, 1.1, 1.1], layout="constrained"
+        figure, ((success, accuracy), (bars, gains)) = pyplot.subplots(
+            2, 2, figsize=(12, 7 + 0.15 * len(result["arms"])), layout="constrained"
         )
-        _draw_curves(curves, result)
+        _draw_success(success, result)
+        _draw_accuracy(accuracy, result)
         _draw_groups(bars, result)
         _draw_gains(gains, result)
-        handles, labels = curves.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+        handles, labels = success.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
+        config = result["config"]
+        figure.suptitle(
+            f"{title}\n{result['n']} seeds, {config['steps']} steps of {config['prompts']} x {config['group_size']} "
+            "completions; bands and bars are 95 % intervals over seeds",
+            x=0.01, ha="left", fontsize=11,
+        )  # fmt: skip
         with whole(path) as partial:
-            figure.savefig(partial, dpi=130, format="png")
+            figure.savefig(partial, dpi=120, format="png")
         pyplot.close(figure)
     return path
 
@@ -107,52 +117,75 @@ def _colors(result: dict[str, Any]) -> dict[str, str]:
     return {label: COLORS[i % len(COLORS)] for i, label in enumerate(result["arms"])}
 
 
-def _draw_curves(axis: Any, result: dict[str, Any]) -> None:
+def _draw_success(axis: Any, result: dict[str, Any]) -> None:
+    """Share of right answers among the sampled completions, a mean over five steps."""
+    for label, arm in result["arms"].items():
+        mean, half = (_smooth(values) for values in arm["sampled_curve"])
+        steps = np.arange(1, len(mean) + 1)
+        color = _colors(result)[label]
+        axis.plot(steps, mean, color=color, label=label, linewidth=1.8)
+        axis.fill_between(steps, mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
+    axis.set(title="Success of the sampled completions", xlabel="optimiser steps", ylim=(0, 1))
+    axis.grid(axis="y", alpha=0.25)
+
+
+def _smooth(values: list[float], width: int = 5) -> Any:
+    """A centred moving mean; shorter windows at the ends."""
+    array = np.asarray(values)
+    return np.asarray([array[max(0, i - width // 2) : i + width // 2 + 1].mean() for i in range(len(array))])
+
+
+def _draw_accuracy(axis: Any, result: dict[str, Any]) -> None:
     """Mean over seeds, with the 95 % interval of the mean as a band."""
     for label, arm in result["arms"].items():
         curves = np.asarray(arm["curves"])
-        mean = curves.mean(axis=0)
-        axis.plot(arm["steps"], mean, color=_colors(result)[label], label=label, linewidth=2)
+        mean, color = curves.mean(axis=0), _colors(result)[label]
+        axis.plot(arm["steps"], mean, color=color, linewidth=1.8)
         if len(curves) > 1:
             half = 1.96 * curves.std(axis=0, ddof=1) / math.sqrt(len(curves))
-            axis.fill_between(
-                arm["steps"], mean - half, mean + half, color=_colors(result)[label], alpha=0.15, linewidth=0
-            )
-    axis.set(title="Accuracy while training", xlabel="optimiser steps", ylabel="greedy accuracy, held out")
-    axis.set_ylim(0, 1)
+            axis.fill_between(arm["steps"], mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
+    axis.set(title="Greedy accuracy on held-out puzzles", xlabel="optimiser steps", ylim=(0, 1))
     axis.grid(axis="y", alpha=0.25)
 
 
 def _draw_groups(axis: Any, result: dict[str, Any]) -> None:
     """Final accuracy by group, one bar per arm."""
     names = groups(result)
-    width = 0.8 / len(result["arms"])
+    width = 0.84 / len(result["arms"])
     for i, (label, arm) in enumerate(result["arms"].items()):
         values = [arm["final_by_group"][g] for g in names]
-        x = np.arange(len(names)) - 0.4 + (i + 0.5) * width
-        heights = [v["mean"] for v in values]
+        x = np.arange(len(names)) - 0.42 + (i + 0.5) * width
         errors = [[v["mean"] - v["low"] for v in values], [v["high"] - v["mean"] for v in values]]
-        axis.bar(x, heights, width * 0.92, color=_colors(result)[label], yerr=errors if result["n"] > 1 else None,
-                 error_kw={"elinewidth": 1, "ecolor": "#333333"})  # fmt: skip
+        axis.bar(x, [v["mean"] for v in values], width * 0.92, color=_colors(result)[label],
+                 yerr=errors if result["n"] > 1 else None, error_kw={"elinewidth": 1, "ecolor": "#333333"})  # fmt: skip
     axis.set_xticks(np.arange(len(names)), names)
-    axis.set(title="Final accuracy", ylim=(0, 1))
+    axis.set(title="Final greedy accuracy", ylim=(0, 1))
     axis.grid(axis="y", alpha=0.25)
 
 
 def _draw_gains(axis: Any, result: dict[str, Any]) -> None:
-    """Area under the curve minus the first arm's on the same seed: a dot per seed, a bar for the interval."""
+    """Success minus the first arm's on the same seed: a small dot per seed, a large one and a bar for the mean."""
     first = result["first"]
     others = [label for label in result["arms"] if label != first]
-    base = np.asarray(result["arms"][first]["auc_by_seed"])
+    base = np.asarray(result["arms"][first]["sampled_auc_by_seed"])
     for i, label in enumerate(others):
-        gaps = np.asarray(result["arms"][label]["auc_by_seed"]) - base
-        interval = result["arms"][label]["auc_minus_first"]
+        gaps = np.asarray(result["arms"][label]["sampled_auc_by_seed"]) - base
+        interval = result["arms"][label]["sampled_auc_minus_first"]
         color = _colors(result)[label]
-        offsets = np.linspace(-0.16, 0.16, len(gaps)) if len(gaps) > 1 else [0.0]
-        axis.scatter(gaps, i + np.asarray(offsets), color=color, alpha=0.45, s=14, linewidths=0)
-        axis.plot([interval["low"], interval["high"]], [i, i], color=color, linewidth=2)
-        axis.plot(interval["mean"], i, "o", color=color, markersize=7)
+        offsets = np.linspace(-0.18, 0.18, len(gaps)) if len(gaps) > 1 else np.zeros(1)
+        axis.scatter(gaps, i + offsets, color=color, alpha=0.5, s=16, linewidths=0)
+        axis.plot([interval["low"], interval["high"]], [i, i], color=color, linewidth=2.5)
+        axis.plot(interval["mean"], i, "o", color=color, markersize=8)
     axis.axvline(0, color="#888888", linewidth=1)
-    axis.set_yticks(range(len(others)), others)
+    axis.set_yticks(range(len(others)), [wrap(label) for label in others], fontsize=8)
     axis.set_ylim(len(others) - 0.5, -0.5)
-    axis.set(title=f"Gain in area over {first}, paired", xlabel="difference")
+    axis.set(title=f"Gain in success over {first}, seed by seed")
+    axis.grid(axis="x", alpha=0.25)
+
+
+def wrap(label: str) -> str:
+    """An arm's label in at most two short lines."""
+    name, _, options = label.partition(":")
+    if len(label) <= 18:
+        return label.replace(":", " ")
+    return f"{name}\n{options if len(options) <= 26 else options[:25] + '…'}"

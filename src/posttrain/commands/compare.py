@@ -50,7 +50,8 @@ def run(given: Compare) -> dict[str, Any]:
     write_json(given.out / "result.json", result)
     title = given.title or f"{given.config.task}: {', '.join(given.config.arms)}"
     picture = report.picture(result, given.out / "result.png", title=title)
-    display.console.print(report.table(result))
+    for table in report.tables(result):
+        display.console.print(table)
     display.console.print(f"result   {given.out / 'result.json'}\npicture  {picture}", highlight=False)
     return result
 

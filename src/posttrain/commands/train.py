@@ -127,9 +127,8 @@ def _rows(data: Data) -> tuple[list[dict[str, Any]], Verifier]:
     if data.reward == "binary":
         return rows, kk.english_verdict
     instruction = "\nThink inside <think> </think>, then give your answer inside <answer> </answer>."
-    return [{**row, "prompt": row["prompt"] + instruction} for row in rows], partial(
-        kk.logic_rl_verdict, form="english"
-    )
+    asked = [{**row, "prompt": row["prompt"] + instruction} for row in rows]
+    return asked, partial(kk.logic_rl_verdict, form="english")
 
 
 def _as_chat(rows: list[dict[str, Any]], data: Data) -> list[dict[str, Any]]:

@@ -122,8 +122,11 @@ def trainer(
         raise ValueError(
             f"{len(rows)} rows are fewer than the {config.prompts} prompts of one generation; lower prompts."
         )
+    old = next(config.output_dir.glob("checkpoint-*"), None)
+    if old is not None and not config.resume:
+        raise ValueError(f"{old} is of an earlier run; go on with --resume, or choose another output_dir.")
     functions, weights = from_verifier(verify)
-    return RecipeTrainer(
+    built = RecipeTrainer(
         model if not isinstance(model, Path) else str(model),
         functions,
         _grpo_config(trl.GRPOConfig, config, weights),
@@ -133,6 +136,8 @@ def trainer(
         callbacks=list(callbacks),
         peft_config=_lora(config.lora_rank),
     )
+    built.remove_callback(need("transformers").PrinterCallback)
+    return built
 
 
 def run(built: Any, config: RunConfig) -> Path:
