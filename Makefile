@@ -1,5 +1,5 @@
 # Needs Python 3.11, make and pip. Every target builds .venv first, with the versions in constraints.txt.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1

@@ -86,9 +86,12 @@ def check(out: Path, student: Path, *, steps: int = 2, processes: int = 1) -> li
     for key in ("reward", "unscored", "correct", "teacher/kl", "teacher/clamped", "grad_norm", "entropy", "loss"):
         assert all(key in line for line in lines), key
     assert all(line["teacher/kl"] != 0 for line in lines)
-    settings = json.loads((out / "settings.json").read_text())["settings"]
-    assert settings[0] == "recipe rlad"
-    assert any(line.split() == ["processes", str(processes), "launcher"] for line in settings)
+    written = json.loads((out / "settings.json").read_text())
+    settings = {s["name"]: (s["value"], s["source"]) for s in written["settings"]}
+    assert written["recipe"] == "rlad"
+    assert settings["processes"] == (str(processes), "launcher")
+    assert settings["alpha"] == ("0.5", "rlad default")
+    assert settings["steps"] == (str(steps), "posttrain")
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     model, words = AutoModelForCausalLM.from_pretrained(out / "model"), AutoTokenizer.from_pretrained(out / "model")
     assert words.get_vocab() == AutoTokenizer.from_pretrained(student).get_vocab()

@@ -51,6 +51,13 @@ def rows(n: int = 12) -> list[dict]:
     return [{"prompt": LETTERS[i] + LETTERS[(3 * i + 1) % 20] + LETTERS[(7 * i) % 20], "id": str(i)} for i in range(n)]
 
 
+def dataset(n: int = 12):
+    """The rows as TRL wants them."""
+    from datasets import Dataset
+
+    return Dataset.from_list(rows(n))
+
+
 def early_letters(completions, **_):
     """The share of letters before `f`: mixed in almost every group of a random model."""
     return [sum(c in "abcde" for c in text) / 8 for text in completions]

@@ -6,7 +6,7 @@ import importlib
 from typing import Any, NamedTuple
 
 
-class Method(NamedTuple):
+class Paper(NamedTuple):
     """One paper."""
 
     name: str
@@ -17,22 +17,22 @@ class Method(NamedTuple):
     """`ready`, or `planned`: not in this version."""
 
 
-METHODS = (
-    Method("RLAD", "a teacher in the importance ratio, never against the reward", "2602.22495", "rl", "ready"),
-    Method("CEEH", "compress the easy answers, explore on the hard prompts", "2602.22642", "rl", "planned"),
-    Method("Search-P1", "reward the search path, not only its end", "2602.22576", "rl", "planned"),
-    Method("EMPO²", "explore with a memory of tips, then learn to do without", "2602.23008", "rl", "planned"),
-    Method("HGPO", "credit by a hierarchy of shared histories", "2602.22817", "rl", "planned"),
-    Method("Second-order rollout", "train answers and critiques of answers together", "2602.22765", "rl", "planned"),
-    Method("UpSkill", "several strategies per question, by mutual information", "2602.22296", "rl", "planned"),
-    Method("MSJoE", "train a video model with its frame sampler", "2602.22932", "rl", "planned"),
-    Method("Value-only tuning", "supervised tuning that keeps in-context learning", "2602.23197", "tune", "planned"),
-    Method("Sparse weight editing", "safety across languages by a closed-form edit", "2602.22554", "edit", "planned"),
-    Method("ThinkOmni", "a text reasoner guides an omni-modal model's decoding", "2602.23306", "decode", "planned"),
-    Method("AMA-Bench, AMA-Agent", "long memory for agents, and its measure", "2602.22769", "memory", "planned"),
-    Method("AgentSentry", "find the injected instruction by its causal effect", "2602.22724", "guard", "planned"),
-    Method("CourtGuard", "judge an answer in a debate over the written policy", "2602.22557", "guard", "planned"),
-    Method("Silent Egress", "data that leaks through URL previews, and its stop", "2602.22450", "guard", "planned"),
+PAPERS = (
+    Paper("RLAD", "a teacher in the importance ratio, never against the reward", "2602.22495", "rl", "ready"),
+    Paper("CEEH", "compress the easy answers, explore on the hard prompts", "2602.22642", "rl", "planned"),
+    Paper("Search-P1", "reward the search path, not only its end", "2602.22576", "rl", "planned"),
+    Paper("EMPO²", "explore with a memory of tips, then learn to do without", "2602.23008", "rl", "planned"),
+    Paper("HGPO", "credit by a hierarchy of shared histories", "2602.22817", "rl", "planned"),
+    Paper("Second-order rollout", "train answers and critiques of answers together", "2602.22765", "rl", "planned"),
+    Paper("UpSkill", "several strategies per question, by mutual information", "2602.22296", "rl", "planned"),
+    Paper("MSJoE", "train a video model with its frame sampler", "2602.22932", "rl", "planned"),
+    Paper("Value-only tuning", "supervised tuning that keeps in-context learning", "2602.23197", "tune", "planned"),
+    Paper("Sparse weight editing", "safety across languages by a closed-form edit", "2602.22554", "edit", "planned"),
+    Paper("ThinkOmni", "a text reasoner guides an omni-modal model's decoding", "2602.23306", "decode", "planned"),
+    Paper("AMA-Bench, AMA-Agent", "long memory for agents, and its measure", "2602.22769", "memory", "planned"),
+    Paper("AgentSentry", "find the injected instruction by its causal effect", "2602.22724", "guard", "planned"),
+    Paper("CourtGuard", "judge an answer in a debate over the written policy", "2602.22557", "guard", "planned"),
+    Paper("Silent Egress", "data that leaks through URL previews, and its stop", "2602.22450", "guard", "planned"),
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def method_class(name: str) -> Any:
 def table() -> str:
     """The methods as a Markdown table, as README has it."""
     lines = ["| method | what it does | paper | room | state |", "|---|---|---|---|---|"]
-    for m in METHODS:
+    for m in PAPERS:
         paper = f"[{m.arxiv}](https://arxiv.org/abs/{m.arxiv})"
         lines.append(f"| {m.name} | {m.what} | {paper} | `{m.room}` | {m.state} |")
     return "\n".join(lines)

@@ -53,7 +53,9 @@ def _run(name: str, rest: Sequence[str]) -> None:
     """Import the command's module and hand over."""
     from posttrain.extras import need
 
-    need("tyro")
+    if name != "doctor":
+        need("tyro")
+        need("rich")
     importlib.import_module(f"posttrain.commands.{name}").main(list(rest))
 
 

@@ -71,7 +71,7 @@ def world(models, tmp_path) -> World:
         ({"dataset": None}, ["either --dataset FILE or --task"]),
         ({"task": "knights-knaves", "dataset": None, "people": 9}, ["people is 9", "2 to 8"]),
         ({"model": "./nowhere"}, ["./nowhere", "--model", "does not exist"]),
-        ({"model": "nowhere"}, ["nowhere", "--model", "does not exist"]),
+        ({"model": "nowhere"}, ["nowhere is not a folder here", "no tokenizer could be loaded"]),
         ({"model": "/no/where/at/all"}, ["/no/where/at/all", "does not exist"]),
         ({"teacher": "../nowhere"}, ["../nowhere", "teacher", "does not exist"]),
         ({"dataset": "nowhere.jsonl"}, ["nowhere.jsonl", "does not exist"]),

@@ -107,9 +107,11 @@ def test_checkpoint(models, weights, tmp_path, capsys, share):
 
 def test_final_model(models, weights, tmp_path, capsys):
     out = tmp_path / "out"
-    done(*flags(models, out, "--steps", 1))
+    done(*flags(models, out, "--steps", 1, "--save-every", 0))
     before = {name: value for name, value in files(out).items() if name.startswith("model")}
-    said = refused(capsys, *flags(models, out, "--steps", 1, "--seed", 1), limit=weights // 2)
+    said = refused(
+        capsys, *flags(models, out, "--steps", 1, "--seed", 1, "--save-every", 0, "--resume"), limit=weights // 2
+    )
     assert "out/model could not be written (" in said
     assert {name: value for name, value in files(out).items() if "model" in name} == before
 

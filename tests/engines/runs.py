@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 import tiny
@@ -50,7 +49,7 @@ def trainer(
         tiny.model(0, scale=3.0),
         rewards,
         config(folder, **overrides),
-        train_dataset=Dataset.from_list(tiny.rows()),
+        train_dataset=tiny.dataset(),
         processing_class=tiny.tokenizer(),
         **extra,
     )

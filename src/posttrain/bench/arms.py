@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from posttrain.catalog import method_class
+from posttrain.values import literal
 
 if TYPE_CHECKING:
     from posttrain.rl.recipe import Recipe
@@ -71,11 +71,3 @@ def parse_all(texts: Iterable[str]) -> list[Arm]:
         if labels.count(label) > 1:
             raise ValueError(f"The arm {label!r} is named twice; name it once.")
     return arms
-
-
-def literal(text: str) -> Any:
-    """A Python literal, or the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

@@ -105,6 +105,9 @@ def _train(job: Job, task: Setup) -> None:
             inner_steps=job.inner_steps,
             max_completion=task.max_completion,
             seed=job.seed,
+            micro_batch=0,
+            save_every=0,
+            cpu=True,
             trl={"gradient_checkpointing": False},
         )
         built = trainer(

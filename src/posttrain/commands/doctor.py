@@ -51,11 +51,13 @@ def trl_contract() -> list[str] | None:
     """What the TRL adapter relies on and the installed TRL does not have; None without TRL."""
     if missing("trl"):
         return None
-    from trl import GRPOConfig, GRPOTrainer
+    try:
+        from trl import GRPOConfig, GRPOTrainer
 
-    from posttrain.rl.engines.trl import CONTRACT
-    from posttrain.rl.engines.trl_config import FIELDS
-
+        from posttrain.rl.engines.trl import CONTRACT
+        from posttrain.rl.engines.trl_config import FIELDS
+    except ImportError as error:
+        return [str(error)]
     found = []
     for method, parameters in CONTRACT.items():
         if not hasattr(GRPOTrainer, method):

@@ -56,6 +56,7 @@ class TrainingDisplay(Display):
         super().__init__()
         self.task: TaskID | None = None
         self.name, self.steps = name, steps
+        self._flat = 0
 
     def advance(self, record: dict[str, Any]) -> None:
         """Show a log record; the main process calls it."""
@@ -65,6 +66,13 @@ class TrainingDisplay(Display):
             self.task = self.progress.add_task(self.name, total=self.steps, note="")
         note = f"reward {record['reward']:.3f}  length {record.get('completions/mean_length', 0):.0f}"
         self.progress.update(self.task, completed=record["step"], note=note)
+        self._flat = self._flat + 1 if record.get("frac_reward_zero_std") == 1 else -self.steps
+        if self._flat == 5:
+            self.console.print(
+                "every group of the first five steps had equal rewards, so nothing is learnt: look at the verifier, "
+                "at the length of the completions and at how hard the prompts are",
+                style="yellow",
+            )
         self.line(f"{self.name}: step {record['step']} of {self.steps}, {note}")
 
     def finish(self, log: Path, model: Path) -> None:

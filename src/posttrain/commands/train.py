@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from posttrain.bench.arms import literal
 from posttrain.catalog import RECIPES, method_class
 from posttrain.commands.parse import parse
 from posttrain.extras import need
 from posttrain.tasks.dataset import Columns, load
 from posttrain.tasks.verdict import Verifier
 from posttrain.tasks.verifiers import VerifierName, verifier
+from posttrain.values import literal
 
 USAGE = """usage: posttrain train RECIPE --model MODEL (--dataset FILE | --task knights-knaves) [...]
 
@@ -120,7 +120,9 @@ def _rows(data: Data) -> tuple[list[dict[str, Any]], Verifier]:
         loaded = load(data.dataset, data.columns, skip_broken=data.skip_broken)
         for broken in loaded.skipped:
             print(f"posttrain: line {broken.line} left out: {broken.reason}", file=sys.stderr)
-        return loaded.rows, verifier(data.verifier)
+        verify = verifier(data.verifier)
+        _check_answers(loaded.rows, verify, data.verifier)
+        return loaded.rows, verify
     from posttrain.tasks import knights_knaves as kk
 
     rows = [row for n in data.people for row in kk.puzzles(data.puzzles, people=n, seed=0, form="english")]
@@ -131,13 +133,30 @@ def _rows(data: Data) -> tuple[list[dict[str, Any]], Verifier]:
     return asked, partial(kk.logic_rl_verdict, form="english")
 
 
+def _check_answers(rows: list[dict[str, Any]], verify: Verifier, name: str, most: int = 1000) -> None:
+    """Reject an answer that the verifier cannot judge, before a model is loaded; the first `most` rows are tried."""
+    from posttrain.rl.engines.rewards import judge_all
+
+    tried = rows[:most]
+    try:
+        verdicts = judge_all(verify, [(row["answer"], row["answer"]) for row in tried])
+    except ValueError as error:
+        raise ValueError(f"--verifier {name} cannot judge an answer of the data set: {error}") from error
+    for row, verdict in zip(tried, verdicts, strict=True):
+        if not verdict.scored:
+            raise ValueError(
+                f"--verifier {name} cannot judge the answer {row['answer']!r} (id {row['id']}); "
+                "choose another verifier, or correct the answer."
+            )
+
+
 def _as_chat(rows: list[dict[str, Any]], data: Data) -> list[dict[str, Any]]:
     """Plain prompts as user turns, where the model has a chat template or the user asked for it."""
-    from transformers import AutoTokenizer
+    from posttrain.rl.engines.teachers import load_tokenizer
 
     wanted = data.chat
     if wanted is None or wanted:
-        template = AutoTokenizer.from_pretrained(data.model).chat_template
+        template = load_tokenizer(data.model).chat_template
         if wanted and template is None:
             raise ValueError(f"--chat needs a chat template, but {data.model} has none; leave --chat out.")
         wanted = template is not None

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from posttrain import zoo
 from posttrain.commands.parse import parse
 from posttrain.extras import need
-
-if TYPE_CHECKING:
-    from posttrain.zoo.kk import KKConfig
 
 USAGE = """usage: posttrain zoo list
        posttrain zoo build kk [--out FOLDER] [...]"""
@@ -43,17 +40,15 @@ def build_kk(flags: Sequence[str]) -> None:
     need("reasoning_gym")
     from posttrain.zoo import kk
 
-    @dataclass(frozen=True)
-    class Build:
-        """Where to and how."""
-
-        config: Annotated[KKConfig, tyro.conf.arg(name="")] = field(default_factory=kk.KKConfig)
-        out: Path = Path("runs/zoo/kk")
-        """A folder that does not exist yet; copy its content to `posttrain/zoo/weights/kk` to ship it."""
-
-    Build.__annotations__["config"] = Annotated[kk.KKConfig, tyro.conf.arg(name="")]
-    given = parse(
-        Build, flags, prog="posttrain zoo build kk", description="Train the Knights & Knaves pair from nothing."
+    build = make_dataclass(
+        "Build",
+        [
+            ("config", Annotated[kk.KKConfig, tyro.conf.arg(name="")], field(default_factory=kk.KKConfig)),
+            ("out", Annotated[Path, tyro.conf.arg(help="A folder that does not exist yet.")], Path("runs/zoo/kk")),
+        ],
+    )
+    given: Any = parse(
+        build, flags, prog="posttrain zoo build kk", description="Train the Knights & Knaves pair from nothing."
     )
     for name, card in kk.build(given.out, given.config).items():
         print(name, json.dumps(card["accuracy"]))

@@ -97,7 +97,8 @@ class GRPO(Method):
 class EngineDefault(GRPO):
     """What TRL 1.16 does when nobody says anything: sample deviation, epsilon 1e-4, token mean.
 
-    One difference stays: a group of equal rewards gives exactly 0, where TRL leaves rounding noise.
+    Two differences stay: a group of equal rewards gives exactly 0, where TRL leaves rounding noise, and a row that
+    misses one of several rewards is unscored, where TRL adds up the others.
     """
 
     name = "engine_default"

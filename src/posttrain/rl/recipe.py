@@ -179,8 +179,14 @@ class Recipe:
         lines = [(key, sourced.value, sourced.source) for key, sourced in self.sources.items()]
         for part in self.parts:
             own = [f.name for f in fields(part) if f.name not in part.settings.given()]
-            lines += [(name, getattr(part, name), part.name) for name in own]
+            lines += [(name, getattr(part, name), _source(part, name)) for name in own]
         return lines
+
+
+def _source(part: Method, name: str) -> str:
+    """Where a field's value comes from: the method's default, or whoever built the recipe."""
+    default = next(f.default for f in fields(part) if f.name == name)
+    return f"{part.name} default" if getattr(part, name) == default else "given"
 
 
 def _merge_bases(left: GRPO, right: GRPO) -> GRPO:

@@ -57,7 +57,7 @@ class RLAD(Method):
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha={self.alpha} must lie in [0, 1]; the paper uses 0.5, and 1 is GRPO.")
-        if self.clamp <= 0:
+        if not self.clamp > 0:
             raise ValueError(f"clamp={self.clamp} must be above 0 nats; the paper uses 1.")
         if self.clamp_gradient not in ("through", "literal"):
             raise ValueError(f"clamp_gradient={self.clamp_gradient!r} is unknown; use 'through' or 'literal'.")

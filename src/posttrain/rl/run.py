@@ -32,21 +32,23 @@ class RunConfig:
     """Peak learning rate (1e-6 in RLAD, for billions of parameters)."""
     schedule: str = "constant"
     """Learning rate schedule, by its name in transformers."""
-    prompts: int = 32
-    """Prompts per generation, over all processes (RLAD: 32 prompts of 8 completions)."""
+    prompts: int = 8
+    """Prompts per generation, over all processes (RLAD: 32). Without vLLM all their completions are sampled at once."""
     group_size: int = 8
     """Completions per prompt."""
     inner_steps: int = 1
-    """Optimiser steps on the completions of one generation."""
-    micro_batch: int = 0
-    """Completions per forward pass and process; 0 takes them all at once."""
+    """Passes over the completions of one generation."""
+    slices: int = 1
+    """Optimiser steps per pass, each on its share of the completions."""
+    micro_batch: int = 8
+    """Completions per forward pass and process, of the student and of the teacher; 0 takes them all at once."""
     max_completion: int = 2048
     """Longest completion in tokens."""
     temperature: float = 1.0
     """Of the sampling; all log-probabilities are taken at it."""
     seed: int = 0
     """Of the data order and the sampling."""
-    save_every: int = 0
+    save_every: int = 50
     """Optimiser steps between checkpoints; 0 for none but the final model."""
     resume: bool = False
     """Go on from the newest complete checkpoint in `output_dir`."""
@@ -54,6 +56,8 @@ class RunConfig:
     """Train a LoRA adapter of this rank instead of all weights; 0 for all weights."""
     vllm: bool = False
     """Generate with vLLM, as TRL does it."""
+    cpu: bool = False
+    """Stay on the CPU even where there is an accelerator."""
     trl: Mapping[str, Any] = field(default_factory=dict)
     """Any other field of TRL's GRPOConfig."""
 
@@ -62,15 +66,15 @@ class RunConfig:
             raise ValueError(
                 f"group_size={self.group_size} leaves nothing to compare a completion with; use at least 2 (RLAD: 8)."
             )
-        for name in ("steps", "prompts", "inner_steps", "max_completion"):
+        for name in ("steps", "prompts", "inner_steps", "slices", "max_completion"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         for name in ("micro_batch", "save_every", "lora_rank"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
-        if self.temperature <= 0:
+        if not self.temperature > 0:
             raise ValueError(f"temperature={self.temperature} must be above 0; sampling needs some.")
-        if self.learning_rate <= 0:
+        if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate} must be above 0.")
 
     def split(self, processes: int) -> tuple[int, int]:
@@ -83,12 +87,15 @@ class RunConfig:
         local, rest = divmod(rows, processes)
         if rest:
             raise ValueError(f"{rows} completions per generation do not divide among {processes} processes.")
-        micro = self.micro_batch or local
-        if local % micro:
+        share, rest = divmod(local, self.slices)
+        if rest:
             raise ValueError(
-                f"micro_batch={micro} does not divide the {local} completions that a process has per generation."
+                f"slices={self.slices} does not divide the {local} completions a process has per generation."
             )
-        return micro, local // micro
+        micro = min(self.micro_batch or share, share)
+        if share % micro:
+            raise ValueError(f"micro_batch={micro} does not divide the {share} completions of an optimiser step.")
+        return micro, share // micro
 
 
 def trainer(
@@ -122,9 +129,9 @@ def trainer(
         raise ValueError(
             f"{len(rows)} rows are fewer than the {config.prompts} prompts of one generation; lower prompts."
         )
-    old = next(config.output_dir.glob("checkpoint-*"), None)
+    old = next((path for name in ("checkpoint-*", "log.jsonl", "model") for path in config.output_dir.glob(name)), None)
     if old is not None and not config.resume:
-        raise ValueError(f"{old} is of an earlier run; go on with --resume, or choose another output_dir.")
+        raise ValueError(f"{old} is of an earlier run; go on with --resume, or choose another --output-dir.")
     functions, weights = from_verifier(verify)
     built = RecipeTrainer(
         model if not isinstance(model, Path) else str(model),
@@ -143,7 +150,9 @@ def trainer(
 def run(built: Any, config: RunConfig) -> Path:
     """Train and save; returns the folder of the trained model."""
     if built.accelerator.is_main_process:
-        write_json(config.output_dir / "settings.json", {"settings": built.describe().splitlines()})
+        ours = [{"name": k, "value": str(v), "source": "posttrain"} for k, v in vars(config).items()]
+        found = {"recipe": built.recipe.name, "notes": built.notes, "settings": [*built.settings(), *ours]}
+        write_json(config.output_dir / "settings.json", found)
     built.train(resume_from_checkpoint=config.resume)
     return _save(built, config.output_dir / "model")
 
@@ -168,9 +177,9 @@ def _grpo_config(cls: Callable[..., Any], config: RunConfig, weights: list[float
     """TRL's config; every value that a run depends on is written out."""
     from accelerate import PartialState
 
-    state = PartialState(cpu=not _has_accelerator())
+    on_cpu = config.cpu or not _has_accelerator()
+    state = PartialState(cpu=on_cpu)
     micro, accumulation = config.split(state.num_processes)
-    on_cpu = not _has_accelerator()
     ours: dict[str, Any] = {
         "output_dir": str(config.output_dir),
         "max_steps": config.steps,
@@ -178,7 +187,7 @@ def _grpo_config(cls: Callable[..., Any], config: RunConfig, weights: list[float
         "lr_scheduler_type": config.schedule,
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": accumulation,
-        "steps_per_generation": accumulation,
+        "steps_per_generation": accumulation * config.slices,
         "num_generations": config.group_size,
         "num_iterations": config.inner_steps,
         "max_completion_length": config.max_completion,

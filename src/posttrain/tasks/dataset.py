@@ -217,7 +217,7 @@ def _row(record: Any, columns: Columns) -> dict[str, Any]:
     prompt = _prompt(record[columns.prompt], columns.prompt)
     answer = _text_or_number(record[columns.answer], columns.answer)
     given = record.get(columns.id)
-    name = _hash(prompt) if given is None else _text_or_number(given, columns.id)
+    name = prompt_id(prompt) if given is None else _text_or_number(given, columns.id)
     mapped = (columns.prompt, columns.answer, columns.id)
     others = {key: value for key, value in record.items() if key not in mapped}
     return others | {"prompt": prompt, "answer": answer, "id": name}
@@ -277,7 +277,8 @@ def _canonical(prompt: str | list[dict[str, str]]) -> str:
     return prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
 
 
-def _hash(prompt: str | list[dict[str, str]]) -> str:
+def prompt_id(prompt: str | list[dict[str, str]]) -> str:
+    """A stable id made from a prompt's text."""
     return hashlib.sha256(_canonical(prompt).encode()).hexdigest()[:16]
 
 

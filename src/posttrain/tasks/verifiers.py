@@ -72,7 +72,7 @@ def verifier(name: VerifierName) -> Verifier:
     if name == "numeric":
         return numeric
     if name == "math":
-        return MathVerify()
+        return MathVerify(workers=os.cpu_count() or 1)
     if name == "knights-knaves":
         from posttrain.tasks.knights_knaves import english_verdict
 

@@ -53,11 +53,11 @@ class KDRL(Method):
     """Drop the term at the end token (as arXiv:2609.04108 does)."""
 
     def __post_init__(self) -> None:
-        if self.beta < 0:
+        if not self.beta >= 0:
             raise ValueError(f"beta={self.beta} must not be negative; the paper uses 2e-3.")
         if self.anneal_to is not None and not 0 <= self.anneal_to <= self.beta:
             raise ValueError(f"anneal_to={self.anneal_to} must lie in [0, beta={self.beta}].")
-        if self.anneal_per_step <= 0:
+        if not self.anneal_per_step > 0:
             raise ValueError(f"anneal_per_step={self.anneal_per_step} must be above 0; the paper uses 5e-5.")
         if self.estimator not in ("k2", "k3"):
             raise ValueError(f"estimator={self.estimator!r} is unknown; use 'k2' or 'k3'.")

@@ -58,7 +58,7 @@ class BoundaryCallback(TrainerCallback):
     ) -> TrainerControl:
         """Save at a boundary or at the very end, never in between."""
         self.owed = self.owed or control.should_save
-        last = state.global_step >= state.max_steps
+        last = state.global_step >= state.max_steps or control.should_training_stop
         control.should_save = self.owed and (last or self.trainer.at_boundary)
         if control.should_save:
             self.owed = False
@@ -73,8 +73,13 @@ def writing_checkpoint(folder: Path) -> Iterator[None]:
     safetensors and torch.save have errors of their own for it; the second is a plain RuntimeError.
     """
     try:
-        with writing(folder, SafetensorError, RuntimeError):
-            yield
+        with writing(folder, SafetensorError):
+            try:
+                yield
+            except RuntimeError as error:
+                if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+                    raise
+                raise OSError(str(error).splitlines()[0]) from error
     except WriteError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -91,6 +96,17 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{checkpoint} has no {STATE_FILE}: it was not written by RecipeTrainer, or only in part.")
     return json.loads(path.read_text())
+
+
+def to_resume(folder: Path, processes: int) -> Path | None:
+    """The checkpoint to go on from; None where there is none, a sentence where there are only unusable ones."""
+    found = last_checkpoint(folder, processes)
+    if found is None and any(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")):
+        raise ValueError(
+            f"{folder} has checkpoints, but none is complete for {processes} process(es); resume with as many "
+            "processes as before, or start anew in another folder."
+        )
+    return found
 
 
 def last_checkpoint(folder: Path, processes: int = 1) -> Path | None:

@@ -15,6 +15,12 @@ def text_of(completion: Any) -> str:
     return completion if isinstance(completion, str) else completion[-1]["content"]
 
 
+def judge_all(verify: Verifier, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
+    """A verdict per (completion, answer); a verifier with a method `many` judges them at the same time."""
+    many = getattr(verify, "many", None)
+    return list(many(pairs)) if many is not None else [verify(completion, answer) for completion, answer in pairs]
+
+
 def from_verifier(verify: Verifier) -> tuple[list[RewardFunction], list[float]]:
     """Two reward functions, `reward` and `correct`, and their weights 1 and 0.
 
@@ -23,7 +29,7 @@ def from_verifier(verify: Verifier) -> tuple[list[RewardFunction], list[float]]:
     judged: dict[str, list[Verdict]] = {}
 
     def reward(completions: Sequence[Any], answer: Sequence[str], **_: Any) -> list[float]:
-        judged["last"] = [verify(text_of(c), a) for c, a in zip(completions, answer, strict=True)]
+        judged["last"] = judge_all(verify, [(text_of(c), a) for c, a in zip(completions, answer, strict=True)])
         return [verdict.reward for verdict in judged["last"]]
 
     def correct(completions: Sequence[Any], **_: Any) -> list[float]:

@@ -34,12 +34,22 @@ def check_reference(model: Any, what: str) -> None:
     if isinstance(model, nn.Module):
         return
     text = str(model)
-    looks_local = isinstance(model, Path) or text.startswith((".", "/", "~")) or text.count("/") != 1
     path = Path(text).expanduser()
+    local_parent = "/" in text and path.parent.is_dir()
+    looks_local = isinstance(model, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1 or local_parent
     if path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"{text} ({what}) has no config.json; give the folder that save_pretrained wrote.")
     if looks_local and not path.exists():
         raise ValueError(f"{text} ({what}) does not exist; give a folder with a saved model, or a hub id.")
+
+
+def load_tokenizer(source: str) -> Any:
+    """The tokenizer of a path or hub id; a sentence that names it if it cannot be had."""
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise OSError(f"{source} is not a folder here, and no tokenizer could be loaded for it ({reason})") from error
 
 
 def check_vocabularies(scores: Sequence[Score], student: Any, processing_class: Any) -> list[str]:
@@ -55,12 +65,14 @@ def check_vocabularies(scores: Sequence[Score], student: Any, processing_class: 
     source = _source(student)
     if processing_class is None and not source:
         raise ValueError("The model to train was built in memory; pass its tokenizer as processing_class.")
-    tokenizer = AutoTokenizer.from_pretrained(source) if processing_class is None else processing_class
+    tokenizer = load_tokenizer(source) if processing_class is None else processing_class
     return [note for score in scores for note in _check_vocabulary(score.model, tokenizer)]
 
 
 def load(scores: Sequence[Score], trainer: RecipeTrainer) -> dict[str, Any]:
-    """The prepared models by score name."""
+    """The prepared models by score name. A module is changed: frozen, without dropout, with a fused head."""
+    if any(score.model is trainer.model for score in scores):
+        raise ValueError("The teacher is the very module that is trained; give a copy of it, or a path.")
     return {score.name: _prepare(_load_one(score.model, trainer), trainer) for score in scores}
 
 
@@ -68,10 +80,16 @@ def _load_one(model: Any, trainer: RecipeTrainer) -> PreTrainedModel:
     """A module as it is, or one loaded in the type it was saved in: it is never trained."""
     if isinstance(model, nn.Module):
         return model  # pyright: ignore[reportReturnType]
-    kwargs = {"dtype": "auto", "trust_remote_code": trainer.args.trust_remote_code}
+    kwargs = {
+        "dtype": "auto",
+        "trust_remote_code": trainer.args.trust_remote_code,
+        "attn_implementation": trainer.model.config._attn_implementation,
+    }
     if trainer.args.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
         kwargs["device_map"] = None
-    return create_model_from_path(str(model), **kwargs)
+    loaded = create_model_from_path(str(model), **kwargs)
+    _check_width(loaded, trainer.processing_class, str(model))
+    return loaded
 
 
 def _prepare(model: PreTrainedModel, trainer: RecipeTrainer) -> Any:
@@ -79,7 +97,8 @@ def _prepare(model: PreTrainedModel, trainer: RecipeTrainer) -> Any:
     model.requires_grad_(False)
     model.eval()
     disable_dropout_in_model(model)
-    add_fused_lm_head(model, temperature=trainer.temperature)
+    fp32 = trainer.args.cast_lm_head_to_fp32
+    add_fused_lm_head(model, temperature=trainer.temperature, cast_lm_head_to_fp32=fp32)
     if trainer.is_deepspeed_enabled:
         return prepare_deepspeed(model, trainer.accelerator)
     if trainer.is_fsdp_enabled:
@@ -91,16 +110,22 @@ def _check_vocabulary(model: Any, student: Any) -> list[str]:
     """Compare the token maps; a module brings its tokenizer only through the path it was loaded from."""
     student = getattr(student, "tokenizer", student)
     source = _source(model)
-    head: Any = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
-    rows = None if head is None else head.weight.shape[0]
+    if isinstance(model, PreTrainedModel):
+        _check_width(model, student, source or "given as a module")
     if not source:
-        if rows is not None and rows < len(student):
-            raise vocabulary.VocabularyMismatch(
-                f"The teacher scores {rows} ids, but the student's tokenizer has {len(student)}; "
-                "use a teacher with the student's tokenizer."
-            )
         return ["The teacher is a module without a path, so its vocabulary was not compared with the student's."]
-    return vocabulary.check(student, AutoTokenizer.from_pretrained(source), name=source, rows=rows)
+    return vocabulary.check(student, load_tokenizer(source), name=source)
+
+
+def _check_width(model: PreTrainedModel, student: Any, name: str) -> None:
+    """Raise if the head has fewer rows than the student has tokens; more are fine."""
+    head: Any = model.get_output_embeddings()
+    tokens = len(getattr(student, "tokenizer", student))
+    if head is not None and head.weight.shape[0] < tokens:
+        raise vocabulary.VocabularyMismatch(
+            f"The teacher {name} scores {head.weight.shape[0]} ids, but the student's tokenizer has {tokens}; "
+            "use a teacher with the student's tokenizer."
+        )
 
 
 def _source(model: Any) -> str:

@@ -9,8 +9,6 @@ loss. The names it relies on are listed in `CONTRACT` and checked by `posttrain 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +24,7 @@ from posttrain.rl.engines import resume, teachers, trl_config
 from posttrain.rl.loss import measure, surrogate, without_unscored
 from posttrain.rl.math import Normalizer, aggregate
 from posttrain.rl.recipe import Recipe
+from posttrain.tasks.dataset import prompt_id
 
 CONTRACT = {
     "_generate_and_score_completions": ("inputs",),
@@ -115,15 +114,20 @@ class RecipeTrainer(GRPOTrainer):
 
     def describe(self) -> str:
         """One line per setting: its value and where it comes from."""
+        body = [f"  {s['name']:<22} {s['value']:<24} {s['source']}" for s in self.settings()]
+        return "\n".join([f"recipe {self.recipe.name}", *body, *(f"  note: {note}" for note in self.notes)])
+
+    def settings(self) -> list[dict[str, str]]:
+        """Name, value and source of everything that decides what is trained."""
         chosen = {name: (sourced.value, sourced.source) for name, sourced in self.sources.items()}
         lines = [(name, *chosen.get(name, (value, source))) for name, value, source in self.recipe.describe()]
         lines += [
-            ("group_size", self.num_generations, "GRPOConfig"),
-            ("temperature", self.temperature, "GRPOConfig"),
-            ("processes", self.accelerator.num_processes, "launcher"),
+            (name, getattr(self.args, name), "GRPOConfig")
+            for name in trl_config.PRINTED
+            if name in trl_config.ALWAYS or trl_config.is_changed(self.args, name)
         ]
-        body = [f"  {name:<16} {_short(value):<24} {source}" for name, value, source in lines]
-        return "\n".join([f"recipe {self.recipe.name}", *body, *(f"  note: {note}" for note in self.notes)])
+        lines.append(("processes", self.accelerator.num_processes, "launcher"))
+        return [{"name": name, "value": _short(value), "source": source} for name, value, source in lines]
 
     def train(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any
@@ -131,7 +135,7 @@ class RecipeTrainer(GRPOTrainer):
         """Train; `resume_from_checkpoint=True` takes the newest complete checkpoint, or starts if there is none."""
         self.accelerator.print(self.describe())
         if resume_from_checkpoint is True:
-            found = resume.last_checkpoint(Path(str(self.args.output_dir)), self.accelerator.num_processes)
+            found = resume.to_resume(Path(str(self.args.output_dir)), self.accelerator.num_processes)
             resume_from_checkpoint = str(found) if found else None
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
@@ -146,6 +150,7 @@ class RecipeTrainer(GRPOTrainer):
                     "there is none."
                 )
         self._rewards: Tensor = rewards
+        self._lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards.device)
         return self._rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -160,6 +165,10 @@ class RecipeTrainer(GRPOTrainer):
         out["advantages"] = credit.advantages[local].to(out["advantages"].dtype)
         for name, column in credit.columns.items():
             out[f"{PREFIX}column.{name}"] = column[local]
+        if self.teachers and ("num_images" in out or "pixel_values" in out):
+            raise ValueError(
+                "The teacher is scored on text alone, but the batch has images; train those without a teacher."
+            )
         for score in self.recipe.scores():
             out[f"{PREFIX}score.{score.name}"] = self._score(self.teachers[score.name], out)
         if not bool(table.scored.all()):
@@ -182,7 +191,7 @@ class RecipeTrainer(GRPOTrainer):
             group=torch.arange(len(rewards), device=rewards.device) // size,
             correct=correct,
             prompt_key=gather_object([_key(row) for row in inputs]),
-            length=self.accelerator.gather(_loss_mask(out).sum(dim=1)),
+            length=self.accelerator.gather(self._lengths),
             step=self.state.global_step,
             total_steps=self.state.max_steps,
             training=training,
@@ -306,7 +315,7 @@ class RecipeTrainer(GRPOTrainer):
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         with resume.writing_checkpoint(folder):
             if self.args.should_save:
-                state = {"recipe": self.recipe.name, "methods": self.method_state, "boundary": self.at_boundary}
+                state = {"methods": self.method_state, "boundary": self.at_boundary, **self._identity()}
                 resume.write_state(folder, state)
             super()._save_checkpoint(model, trial)
 
@@ -315,14 +324,26 @@ class RecipeTrainer(GRPOTrainer):
         if checkpoint is None:
             return
         saved = resume.read_state(Path(checkpoint))
-        if saved["recipe"] != self.recipe.name:
+        ours = self._identity()
+        if saved["recipe"] != ours["recipe"]:
             raise ValueError(
                 f"{checkpoint} was trained with {saved['recipe']}, not with {self.recipe.name}; "
                 "resume with the same recipe, or start from the model in it."
             )
+        for name, value in ours["settings"].items():
+            if saved["settings"].get(name) != value:
+                raise ValueError(
+                    f"{checkpoint} was trained with {name}={saved['settings'].get(name)}, not {value}; "
+                    "resume with the same settings, or start from the model in it."
+                )
         if not saved["boundary"]:
             self.notes.append(f"{checkpoint} ended inside a generation window; its unused completions are lost.")
         self.method_state = saved["methods"]
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must share with the run that resumes it; a teacher may have moved."""
+        settings = {s["name"]: s["value"] for s in self.settings() if s["name"] not in ("teacher", "processes")}
+        return {"recipe": self.recipe.name, "settings": settings}
 
     # -- rewards of methods -------------------------------------------------------------------------------------
 
@@ -362,9 +383,7 @@ def _key(row: Mapping[str, Any]) -> str:
     """A stable id of a data row: its `id`, or a hash of its prompt."""
     if row.get("id") is not None:
         return str(row["id"])
-    return hashlib.blake2b(
-        json.dumps(row.get("prompt"), sort_keys=True, default=str).encode(), digest_size=8
-    ).hexdigest()
+    return prompt_id(row.get("prompt", ""))
 
 
 def _short(value: Any) -> str:

@@ -12,10 +12,19 @@ from typing import Any
 
 from trl import GRPOConfig
 
+from posttrain.rl.grpo import EngineDefault
 from posttrain.rl.recipe import Recipe, Sourced
 
 LOSS_TYPES = {"sequence": "grpo", "token": "dapo"}
 FIELDS = {"clip_low": "epsilon", "clip_high": "epsilon_high", "dual_clip": "delta", "kl_beta": "beta"}
+
+
+ALWAYS = ("num_generations", "num_iterations", "temperature")
+PRINTED = (
+    *ALWAYS, "use_bias_correction_kl", "entropy_coef", "use_adaptive_entropy", "top_entropy_quantile",
+    "off_policy_mask_threshold", "mask_truncated_completions", "cast_lm_head_to_fp32",
+)  # fmt: skip
+"""TRL's own fields that change what is trained: printed always, or when they differ from TRL's default."""
 
 
 class ConfigClash(ValueError):
@@ -41,12 +50,23 @@ def resolve(recipe: Recipe, args: GRPOConfig) -> tuple[Recipe, GRPOConfig, dict[
         sources[name] = Sourced(value, "GRPOConfig")
     values = {name: sourced.value for name, sourced in sources.items()}
     weak = {name: values[name] for name in values if sources[name].source == "GRPOConfig"}
-    return replace(recipe, base=replace(recipe.base, **weak)), _configured(args, values), sources
+    resolved = replace(recipe, base=replace(recipe.base, **weak))
+    return resolved, _configured(args, values, keeps_kl=_keeps_kl(resolved)), sources
+
+
+def is_changed(args: GRPOConfig, name: str) -> bool:
+    """Whether a field differs from TRL's default."""
+    return any(f.name == name and getattr(args, name) != f.default for f in fields(args) if f.default is not MISSING)
+
+
+def _keeps_kl(recipe: Recipe) -> bool:
+    """Whether TRL's importance-corrected KL stays: it is TRL's own, and wrong against another anchor."""
+    return isinstance(recipe.base, EngineDefault) and not recipe.fills("anchor")
 
 
 def _from_user(args: GRPOConfig) -> dict[str, Any]:
     """The recipe settings that the user changed from TRL's defaults, in the recipe's terms."""
-    changed = {f.name for f in fields(args) if f.default is not MISSING and getattr(args, f.name) != f.default}
+    changed = {f.name for f in fields(args) if is_changed(args, f.name)}
     users = {name: getattr(args, field) for name, field in FIELDS.items() if field in changed}
     if "epsilon" in changed and "epsilon_high" not in changed:
         users["clip_high"] = args.epsilon
@@ -58,6 +78,11 @@ def _from_user(args: GRPOConfig) -> dict[str, Any]:
                 "or 'dapo' (mean over tokens), or train without a recipe."
             )
         users["aggregation"] = names[args.loss_type]
+    if args.importance_sampling_level != "token":
+        raise ConfigClash(
+            f"GRPOConfig sets importance_sampling_level={args.importance_sampling_level!r}, but a recipe's ratio is "
+            "per token; remove it."
+        )
     for name in ("scale_rewards", "multi_objective_aggregation"):
         if name in changed:
             raise ConfigClash(
@@ -74,11 +99,11 @@ def _as_trl(name: str, value: Any) -> Any:
     return (value or None) if name == "dual_clip" else value
 
 
-def _configured(args: GRPOConfig, values: dict[str, Any]) -> GRPOConfig:
+def _configured(args: GRPOConfig, values: dict[str, Any], *, keeps_kl: bool) -> GRPOConfig:
     """A copy of `args` with the recipe's values written out; no engine default is inherited."""
     args = copy.copy(args)
     for name, field in FIELDS.items():
         setattr(args, field, _as_trl(name, values[name]))
     args.loss_type = _as_trl("aggregation", values["aggregation"])
-    args.use_bias_correction_kl = False
+    args.use_bias_correction_kl = args.use_bias_correction_kl and keeps_kl
     return args

@@ -23,14 +23,13 @@ class VocabularyMismatch(ValueError):
     """A teacher's token ids mean other tokens than the student's."""
 
 
-def check(student: Tokenizer, teacher: Tokenizer, *, name: str, rows: int | None = None) -> list[str]:
+def check(student: Tokenizer, teacher: Tokenizer, *, name: str) -> list[str]:
     """Raise unless both map every token to the same id.
 
     Args:
         student: The policy's tokenizer.
         teacher: The scoring model's tokenizer.
         name: What to call the teacher in a message.
-        rows: Rows of the teacher's head; fewer than the student's ids is a mismatch, more is fine.
 
     Returns:
         Sentences worth reading, such as differing end tokens.
@@ -39,11 +38,6 @@ def check(student: Tokenizer, teacher: Tokenizer, *, name: str, rows: int | None
     if ours != theirs:
         raise VocabularyMismatch(
             f"The teacher {name} maps tokens to other ids than the student ({_first_differences(ours, theirs)}); "
-            "use a teacher with the student's tokenizer."
-        )
-    if rows is not None and rows <= max(ours.values()):
-        raise VocabularyMismatch(
-            f"The teacher {name} scores {rows} ids, but the student's go up to {max(ours.values())}; "
             "use a teacher with the student's tokenizer."
         )
     if student.eos_token != teacher.eos_token:
