@@ -9,14 +9,8 @@ import tiny
 from engines import runs
 from posttrain.rl import Row, Sampled, grpo, kdrl, opd, rlad
 from posttrain.rl.engines import loop
-from posttrain.rl.engines.trl import RecipeTrainer
 
 GROUP = 4
-
-
-def teacher():
-    """A model that disagrees with the student beyond RLAD's clamp on many tokens."""
-    return tiny.model(7, scale=3.0)
 
 
 CASES = {
@@ -33,25 +27,6 @@ CASES = {
     "kdrl unsolved end": lambda t: kdrl(t, beta=0.2, keep="unsolved", mask_end=True),
     "opd": lambda t: opd(t),
 }
-
-
-def at_least_two(completions, **_):
-    """1 for two early letters or more."""
-    return [float(sum(c in "abcde" for c in text) >= 2) for text in completions]
-
-
-class Recording(RecipeTrainer):
-    """Keeps the rows it generated, in the order of the groups."""
-
-    def _generate_and_score_completions(self, inputs):
-        out = super()._generate_and_score_completions(inputs)
-        self.rows = [
-            (p[m.bool()].tolist(), c[n.bool()].tolist())
-            for p, m, c, n in zip(
-                out["prompt_ids"], out["prompt_mask"], out["completion_ids"], out["completion_mask"], strict=True
-            )
-        ]
-        return out
 
 
 class Replaying:
@@ -95,25 +70,40 @@ def with_end(monkeypatch, eos: int):
 @pytest.mark.parametrize(("accumulation", "inner"), [(1, 1), (4, 2)])
 def test_trl_and_the_loop_take_the_same_steps(tmp_path, monkeypatch, case, accumulation, inner):
     trained = runs.trained(
-        tmp_path, CASES[case](teacher()), cls=Recording, rewards=at_least_two, num_generations=GROUP,
+        tmp_path, CASES[case](runs.teacher()), cls=runs.Recording, rewards=runs.at_least_two, num_generations=GROUP,
         per_device_train_batch_size=8, gradient_accumulation_steps=accumulation, num_iterations=inner,
         max_steps=inner, learning_rate=0.05, optim="sgd", lr_scheduler_type="constant", max_grad_norm=0.0,
     )  # fmt: skip
-    rewards = torch.tensor(at_least_two(tiny.tokenizer().batch_decode([ids for _, ids in trained.rows], True)))
-    assert 0 < rewards.mean() < 1
+    compare_with_the_loop(monkeypatch, case, trained.rows, inner, runs.parameters(trained))
 
-    policy = Replaying(tiny.model(0, scale=3.0), trained.rows)
+
+@pytest.mark.parametrize("case", ["rlad", "kdrl"])
+@pytest.mark.parametrize(("accumulation", "inner"), [(1, 1), (2, 2)])
+def test_two_processes_and_the_loop_take_the_same_steps(tmp_path, monkeypatch, case, accumulation, inner):
+    seen = runs.two_processes(
+        tmp_path / "out", case, num_generations=GROUP, per_device_train_batch_size=4,
+        gradient_accumulation_steps=accumulation, num_iterations=inner, max_steps=inner, learning_rate=0.05,
+        optim="sgd", lr_scheduler_type="constant", max_grad_norm=0.0,
+    )  # fmt: skip
+    assert len(seen["rows"]) == 8 * accumulation
+    compare_with_the_loop(monkeypatch, case, seen["rows"], inner, seen["parameters"])
+
+
+def compare_with_the_loop(monkeypatch, case, rows, inner, trained):
+    """Take the same steps in the loop, on the rows that TRL sampled, with plain logits."""
+    rewards = torch.tensor(runs.at_least_two(tiny.tokenizer().batch_decode([ids for _, ids in rows], True)))
+    assert 0 < rewards.mean() < 1
+    policy = Replaying(tiny.model(0, scale=3.0), rows)
     marked = with_end(monkeypatch, eos=len(tiny.LETTERS) + 1)
-    marked.ids = [ids for _, ids in trained.rows]
-    reference = CASES[case](Replaying(teacher()))
-    tasks = [{"prompt_ids": prompt} for prompt, _ in trained.rows[::GROUP]]
+    marked.ids = [ids for _, ids in rows]
     before = runs.parameters_of(policy.model)
     list(
         loop.train(
-            reference, policy, tasks, lambda row: float(sum(i < 5 for i in row.ids) >= 2), steps=1,
-            group_size=GROUP, inner_steps=inner, optimizer=torch.optim.SGD(policy.parameters(), lr=0.05),
+            CASES[case](Replaying(runs.teacher())), policy, [{"prompt_ids": prompt} for prompt, _ in rows[::GROUP]],
+            lambda row: float(sum(i < 5 for i in row.ids) >= 2), steps=1, group_size=GROUP, inner_steps=inner,
+            optimizer=torch.optim.SGD(policy.parameters(), lr=0.05),
         )
     )  # fmt: skip
-    moved = runs.parameters(trained) - before
+    moved = trained - before
     assert moved.abs().max() > 1e-4, "nothing was trained"
     torch.testing.assert_close(runs.parameters_of(policy.model) - before, moved, atol=2e-6, rtol=1e-3)

@@ -1,11 +1,5 @@
 """Our credit and anchor, forced through the seam, give the engine's own training to the bit."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from trl import GRPOTrainer
@@ -55,25 +49,11 @@ def test_rlad_at_alpha_one_trains_exactly_like_grpo(tmp_path, accumulation, inne
     assert (runs.parameters(half) - runs.parameters(plain)).abs().max() > 1e-3, "the anchor did not reach the loss"
 
 
-def two_processes(folder: Path, name: str, **overrides) -> dict:
-    """Train under torchrun with two ranks on the CPU."""
-    folder.mkdir()
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-    script = str(Path(__file__).parent / "runs.py")
-    done = subprocess.run(
-        [*command, script, name, str(folder), json.dumps({"ddp_backend": "gloo", **overrides})],
-        env=env, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return torch.load(folder / "seen.pt")
-
-
 @pytest.mark.parametrize(("accumulation", "inner"), [(1, 1), (4, 2)])
 def test_engine_default_trains_exactly_like_stock_trl_in_two_processes(tmp_path, accumulation, inner):
     split = {"gradient_accumulation_steps": accumulation, "num_iterations": inner, "per_device_train_batch_size": 4}
-    stock = two_processes(tmp_path / "stock", "stock", **split)
-    ours = two_processes(tmp_path / "ours", "engine_default", **split)
+    stock = runs.two_processes(tmp_path / "stock", "stock", **split)
+    ours = runs.two_processes(tmp_path / "ours", "engine_default", **split)
     assert len(stock["grad_norm"]) == 20
     assert ours["grad_norm"] == pytest.approx(stock["grad_norm"], abs=1e-6, rel=1e-6)
     torch.testing.assert_close(ours["parameters"], stock["parameters"], atol=1e-6, rtol=0)

@@ -1,6 +1,7 @@
 """A run that was killed goes on as if it had not been."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,8 +122,6 @@ def test_kill_9_and_resume(unbroken, tmp_path, step):
 
 
 def test_a_half_written_checkpoint_is_passed_over(unbroken, tmp_path):
-    import shutil
-
     for step in (4, 6):
         shutil.copytree(Path(unbroken.args.output_dir) / f"checkpoint-{step}", tmp_path / f"checkpoint-{step}")
     state = tmp_path / "checkpoint-6/trainer_state.json"
@@ -153,3 +152,26 @@ def test_the_sampler_replays_the_permutation_of_its_epoch():
             orders.append(list(sampler))
     assert orders[2] == orders[3]
     assert orders[0] != orders[1] != orders[2]
+
+
+def test_two_processes_resume_like_one_that_was_not_killed(tmp_path):
+    split = {**WINDOW, "per_device_train_batch_size": 4, "max_steps": 8}
+    whole = runs.two_processes(tmp_path / "whole", "rlad", **split)
+    shutil.copytree(tmp_path / "whole/checkpoint-4", tmp_path / "killed/checkpoint-4")
+    again = runs.two_processes(tmp_path / "killed", "rlad", resume=True, **split)
+    assert [x["grad_norm"] for x in again["log"] if x["step"] > 4 and "grad_norm" in x] == whole["grad_norm"][4:]
+    assert torch.equal(again["parameters"], whole["parameters"])
+
+
+def test_another_number_of_processes_is_told_before_anything_is_lost(tmp_path, unbroken):
+    shutil.copytree(Path(unbroken.args.output_dir) / "checkpoint-4", tmp_path / "checkpoint-4")
+    with pytest.raises(ValueError, match=r"none is complete for 2 process\(es\)"):
+        resume.to_resume(tmp_path, 2)
+    assert resume.to_resume(tmp_path, 1) == tmp_path / "checkpoint-4"
+    assert resume.to_resume(tmp_path / "empty", 1) is None
+
+
+def test_other_settings_do_not_resume_it(unbroken, tmp_path):
+    other = runs.trainer(tmp_path, rlad(tiny.model(7, scale=3.0), alpha=0.3) | Counting(), **WINDOW)
+    with pytest.raises(ValueError, match=r"was trained with alpha=0\.5, not 0\.3"):
+        other.train(resume_from_checkpoint=str(Path(unbroken.args.output_dir) / "checkpoint-4"))

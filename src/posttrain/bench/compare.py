@@ -6,6 +6,7 @@ comparison does only what is missing.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import statistics
@@ -119,15 +120,15 @@ def is_done(log: Path) -> bool:
 
 def _check_folder(folder: Path, config: CompareConfig) -> None:
     """Runs of other settings must not be mixed in."""
-    import json
-
     path = folder / "shared.json"
     if path.is_file() and (before := json.loads(path.read_text())) != config.shared():
         differing = [k for k in config.shared() if before.get(k) != config.shared()[k]]
         raise ValueError(
             f"{folder} holds runs with other settings ({', '.join(differing)}); choose another folder or remove it."
         )
-    write_json(path, config.shared())
+    if not path.is_file():
+        write_json(path, config.shared())
+        write_json(folder / "measured.json", provenance())
 
 
 def _run_all(todo: Sequence[jobs.Job], workers: int, progress: Progress | None) -> None:
@@ -188,7 +189,7 @@ def summarise(config: CompareConfig, folder: Path) -> dict[str, Any]:
             gap = stats.paired([run[measure] for run in found], [run[measure] for run in runs[first]])
             summaries[label][f"{measure}_minus_first"] = {**gap.difference._asdict(), "wins": gap.wins}
     return {
-        **provenance(),
+        **json.loads((folder / "measured.json").read_text()),
         "config": {**config.shared(), "arms": list(config.arms)},
         "seeds": config.seed_list,
         "n": config.seeds,
