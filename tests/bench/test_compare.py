@@ -123,7 +123,7 @@ def test_the_result_says_what_was_measured_where_and_how_often(finished):
 def test_the_picture_is_whole(finished):
     assert (finished.folder / "result.png").read_bytes().endswith(b"IEND\xaeB`\x82")
     assert sorted(p.name for p in finished.folder.iterdir() if p.is_file()) == [
-        "result.json", "result.png", "shared.json",
+        "measured.json", "result.json", "result.png", "shared.json",
     ]  # fmt: skip
 
 

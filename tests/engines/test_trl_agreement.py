@@ -7,13 +7,14 @@ import torch
 
 import tiny
 from engines import runs
-from posttrain.rl import Row, Sampled, grpo, kdrl, opd, rlad
+from posttrain.rl import Row, Sampled, engine_default, grpo, kdrl, opd, rlad
 from posttrain.rl.engines import loop
 
 GROUP = 4
 
 
 CASES = {
+    "engine_default": lambda t: engine_default(),
     "grpo": lambda t: grpo(),
     "grpo dapo dual": lambda t: grpo(clip_high=0.28, aggregation="token", dual_clip=3.0),
     "grpo no std": lambda t: grpo(spread="none"),

@@ -104,14 +104,14 @@ def test_describe_prints_each_setting_with_its_source(tmp_path):
     shown = runs.trainer(tmp_path, rlad(teacher(), alpha=0.3), delta=4.0).describe()
     lines = {line.split()[0]: line.split()[1:] for line in shown.splitlines()}
     assert lines["recipe"] == ["rlad"]
-    assert lines["alpha"] == ["0.3", "given"]
+    assert lines["alpha"] == ["0.3", "rlad", "given"]
     assert lines["clamp"] == ["1.0", "rlad", "default"]
     assert lines["clip_high"] == ["0.28", "rlad"]
     assert lines["dual_clip"] == ["4.0", "GRPOConfig"]
     assert lines["aggregation"] == ["sequence", "grpo", "default"]
     assert lines["num_generations"] == ["4", "GRPOConfig"]
     assert lines["processes"] == ["1", "launcher"]
-    assert lines["teacher"] == ["Qwen3ForCausalLM", "given"]
+    assert lines["teacher"] == ["Qwen3ForCausalLM", "rlad", "given"]
     assert "its vocabulary was not compared" in shown
 
 

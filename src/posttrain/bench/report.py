@@ -24,14 +24,14 @@ def tables(result: dict[str, Any]) -> list[Any]:
     learning = _table(
         f"{config['task']}: {result['n']} seeds, {config['steps']} steps of {config['prompts']} x "
         f"{config['group_size']} completions",
-        "success: right answers among the completions sampled while training. area: mean over training of the\n"
-        f"greedy accuracy on {config['eval_rows']} held-out puzzles. gain: difference to {first} on the same seeds,\n"
+        "success: right answers among the completions sampled while training. area: mean over training of the "
+        f"greedy accuracy on {config['eval_rows']} held-out puzzles. gain: difference to {first} on the same seeds, "
         "with a 95 % bootstrap interval; wins: seeds on which it is positive.",
         ("success", "gain", "wins", "area", "gain", "wins"),
     )
     ending = _table(
         "at the end",
-        "final: greedy accuracy, held out. KL: to the teacher, nats per token. veto: tokens without a gradient,\n"
+        "final: greedy accuracy, held out. KL: to the teacher, nats per token. veto: tokens without a gradient, "
         "of those with A > 0 and with A < 0. tokens and seconds: of one run.",
         ("final", *groups(result), "KL", "veto A>0", "veto A<0", "tokens", "seconds"),
     )

@@ -186,7 +186,7 @@ class Recipe:
 def _source(part: Method, name: str) -> str:
     """Where a field's value comes from: the method's default, or whoever built the recipe."""
     default = next(f.default for f in fields(part) if f.name == name)
-    return f"{part.name} default" if getattr(part, name) == default else "given"
+    return f"{part.name} default" if getattr(part, name) == default else f"{part.name} given"
 
 
 def _merge_bases(left: GRPO, right: GRPO) -> GRPO:

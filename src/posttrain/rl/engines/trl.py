@@ -342,7 +342,10 @@ class RecipeTrainer(GRPOTrainer):
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must share with the run that resumes it; a teacher may have moved."""
-        settings = {s["name"]: s["value"] for s in self.settings() if s["name"] not in ("teacher", "processes")}
+        settings: dict[str, str] = {}
+        for s in self.settings():
+            if s["name"] not in ("teacher", "processes"):
+                settings[s["name"]] = ", ".join(filter(None, [settings.get(s["name"]), s["value"]]))
         return {"recipe": self.recipe.name, "settings": settings}
 
     # -- rewards of methods -------------------------------------------------------------------------------------
