@@ -1,0 +1,31 @@
+"""The paper-scale recipes say only what the command line understands."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from posttrain.commands import train
+
+SCRIPTS = sorted((Path(__file__).parents[1] / "recipes").glob("*.sh"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_recipe_s_flags_are_understood(script, tmp_path, monkeypatch):
+    launcher = tmp_path / "accelerate"
+    launcher.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    launcher.chmod(0o755)
+    said = subprocess.run(
+        ["bash", str(script), "--steps", "7"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True,
+        check=True,
+    ).stdout.splitlines()  # fmt: skip
+    command = said[said.index("posttrain") + 1 :]
+    assert command[0] == "train"
+    seen = []
+    monkeypatch.setattr(train, "train", lambda *parts: seen.append(parts))
+    train.main(command[1:])
+    data, method, run, _ = seen[0]
+    assert run.steps == 7, "what the user adds has the last word"
+    assert run.prompts * run.group_size == 256
+    assert method.alpha == 0.5
+    assert data.reward == "logic-rl"
