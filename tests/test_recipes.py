@@ -15,10 +15,8 @@ def test_a_recipe_s_flags_are_understood(script, tmp_path, monkeypatch):
     launcher = tmp_path / "accelerate"
     launcher.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     launcher.chmod(0o755)
-    said = subprocess.run(
-        ["bash", str(script), "--steps", "7"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True,
-        check=True,
-    ).stdout.splitlines()  # fmt: skip
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    said = subprocess.check_output(["bash", str(script), "--steps", "7"], env=path, text=True).splitlines()
     command = said[said.index("posttrain") + 1 :]
     assert command[0] == "train"
     seen = []
