@@ -72,12 +72,18 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The whole JSON lines of a log; a last line that a kill cut short is left out."""
+    yield from read_new_lines(path)[0]
+
+
+def read_new_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """The whole JSON lines after a byte offset, and the offset to go on from; a shorter log is read from its start."""
     if not path.is_file():
-        return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield json.loads(line)
+        return [], 0
+    with path.open("rb") as file:
+        start = offset if file.seek(0, os.SEEK_END) >= offset else 0
+        file.seek(start)
+        lines, newline, _ = file.read().rpartition(b"\n")
+    return [json.loads(line) for line in lines.splitlines()], start + len(lines) + len(newline)
 
 
 def rewrite_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:

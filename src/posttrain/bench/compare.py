@@ -10,9 +10,8 @@ import json
 import multiprocessing
 import os
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from posttrain.bench import job as jobs
 from posttrain.bench.arms import Arm, parse_all
 from posttrain.bench.record import provenance
 from posttrain.bench.setups import setup
-from posttrain.files import read_lines, write_json
+from posttrain.files import read_lines, read_new_lines, write_json
+from posttrain.values import check_group_size
 
 Progress = Callable[[str, int, dict[str, Any]], None]
 """`(arm label, seed, log record)`, as runs proceed."""
@@ -71,10 +71,7 @@ class CompareConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         if self.eval_rows < 8:
             raise ValueError(f"eval_rows={self.eval_rows} is too few to measure anything; use at least 8.")
-        if self.group_size < 2:
-            raise ValueError(
-                f"group_size={self.group_size} leaves nothing to compare a completion with; use at least 2."
-            )
+        check_group_size(self.group_size)
         if not 0 <= self.noise <= 1:
             raise ValueError(f"noise={self.noise} is a share of the prompts; give a number from 0 to 1.")
 
@@ -85,8 +82,7 @@ class CompareConfig:
 
     def shared(self) -> dict[str, Any]:
         """What all runs of a folder have in common."""
-        kept = {k: v for k, v in asdict(self).items() if k not in ("arms", "seeds", "first_seed", "workers")}
-        return kept
+        return {k: v for k, v in asdict(self).items() if k not in ("arms", "seeds", "first_seed", "workers")}
 
 
 def run(config: CompareConfig, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -133,23 +129,18 @@ def _check_folder(folder: Path, config: CompareConfig) -> None:
 
 def _run_all(todo: Sequence[jobs.Job], workers: int, progress: Progress | None) -> None:
     """Run jobs in processes, and pass on what they log."""
-    seen = {job.log: 0 for job in todo}
+    offsets = {job.log: 0 for job in todo}
     spawn = multiprocessing.get_context("spawn")
     with _one_thread_each(), ProcessPoolExecutor(workers, spawn, jobs.end_with_parent) as pool:
-        futures: dict[Future[None], jobs.Job] = {pool.submit(jobs.run, job): job for job in todo}
+        running = {pool.submit(jobs.run, job) for job in todo}
         try:
-            while any(not future.done() for future in futures):
-                _pass_on(todo, seen, progress)
-                for future in futures:
-                    if future.done():
-                        future.result()
-                time.sleep(0.2)
-            for future in futures:
-                future.result()
-        except BaseException:
+            while running:
+                ended, running = wait(running, timeout=0.2)
+                _pass_on(todo, offsets, progress)
+                for future in ended:
+                    future.result()
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    _pass_on(todo, seen, progress)
 
 
 @contextmanager
@@ -167,15 +158,14 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _pass_on(todo: Sequence[jobs.Job], seen: dict[Path, int], progress: Progress | None) -> None:
+def _pass_on(todo: Sequence[jobs.Job], offsets: dict[Path, int], progress: Progress | None) -> None:
     """Hand new log lines to `progress`."""
     if progress is None:
         return
     for job in todo:
-        lines = list(read_lines(job.log))
-        for line in lines[seen[job.log] :]:
-            progress(job.arm, job.seed, line)
-        seen[job.log] = max(seen[job.log], len(lines))
+        records, offsets[job.log] = read_new_lines(job.log, offsets[job.log])
+        for record in records:
+            progress(job.arm, job.seed, record)
 
 
 def summarise(config: CompareConfig, folder: Path) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import threading
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,12 +67,11 @@ def end_with_parent() -> None:
 def run(job: Job) -> None:
     """Train and log; the log is complete when its last line says `done`."""
     import torch
-    import transformers
+
+    from posttrain.rl.run import quiet
 
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    quiet()
     with contextlib.redirect_stdout(io.StringIO()):
         _train(job, setup(job.task))
 

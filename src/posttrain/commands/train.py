@@ -91,11 +91,11 @@ def train(data: Data, method: Any, run_config: Any, base: Any = None) -> None:
     """One run, from its parts."""
     for module in ("trl", "datasets", "rich"):
         need(module)
-    _quiet()
     from posttrain.rl import run
     from posttrain.rl.engines import teachers
     from posttrain.rl.recipe import Recipe
 
+    run.quiet()
     recipe = Recipe.of(base) | method if base is not None else Recipe.of(method)
     teachers.check_reference(data.model, "--model")
     teachers.check_references(recipe.scores())
@@ -181,14 +181,3 @@ def _check_trl(options: Any) -> None:
             raise ValueError(f"--trl {key}: GRPOConfig has no such field{hint}")
         if isinstance(defaults[key], int | float) and isinstance(value, str):
             raise ValueError(f"--trl {key} {value}: expected a value such as {defaults[key]}.")
-
-
-def _quiet() -> None:
-    """Keep the libraries' warnings and bars off the terminal, which has bars of its own."""
-    import warnings
-
-    import transformers
-
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()

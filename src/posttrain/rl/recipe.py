@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -82,7 +83,7 @@ class Recipe:
         """Whether any method besides the base fills `hook`."""
         return any(method.fills(hook) for method in self.methods)
 
-    @property
+    @cached_property
     def sources(self) -> dict[str, Sourced]:
         """Each loss setting with its source; two different values for one setting are a clash."""
         defaults = GRPO()
@@ -100,7 +101,7 @@ class Recipe:
             f.name: chosen.get(f.name, Sourced(getattr(defaults, f.name), "grpo default")) for f in fields(Settings)
         }
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         """The loss settings, resolved."""
         return Settings(**{key: sourced.value for key, sourced in self.sources.items()})

@@ -9,6 +9,7 @@ output_dir/model/          what was trained
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from posttrain.extras import need
 from posttrain.files import write_json, writing
 from posttrain.rl.recipe import Recipe
 from posttrain.tasks.verdict import Verifier
+from posttrain.values import check_group_size
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,7 @@ class RunConfig:
     """Any other field of TRL's GRPOConfig."""
 
     def __post_init__(self) -> None:
-        if self.group_size < 2:
-            raise ValueError(
-                f"group_size={self.group_size} leaves nothing to compare a completion with; use at least 2 (RLAD: 8)."
-            )
+        check_group_size(self.group_size)
         for name in ("steps", "prompts", "inner_steps", "slices", "max_completion"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
@@ -155,6 +154,14 @@ def run(built: Any, config: RunConfig) -> Path:
         write_json(config.output_dir / "settings.json", found)
     built.train(resume_from_checkpoint=config.resume)
     return _save(built, config.output_dir / "model")
+
+
+def quiet() -> None:
+    """Keep transformers' deprecation warnings, log lines and bars off the terminal, which has bars of its own."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging = need("transformers").logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def _save(built: Any, final: Path) -> Path:

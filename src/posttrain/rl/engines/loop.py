@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from posttrain.rl.batch import Live, Row, Sampled, Table
 from posttrain.rl.loss import policy_loss
 from posttrain.rl.recipe import Recipe
+from posttrain.values import check_group_size
 
 
 class Policy(Protocol):
@@ -64,8 +65,7 @@ def train(
         optimizer: Over the policy's parameters.
         seed: Of the sampling, mixed with the step.
     """
-    if group_size < 2:
-        raise ValueError(f"group_size={group_size} leaves nothing to compare a completion with; use at least 2.")
+    check_group_size(group_size)
     _check(recipe)
     state, common = recipe.initial_state(), {"max_tokens": max_tokens, "temperature": 1.0}
     for step in range(steps):
