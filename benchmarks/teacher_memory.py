@@ -41,6 +41,7 @@ def _main(kind: str) -> None:
     from transformers import Qwen3Config, Qwen3ForCausalLM
     from trl.trainer import add_fused_lm_head
 
+    from posttrain.rl.engines import scoring
     from posttrain.rl.engines.trl import RecipeTrainer
 
     torch.set_num_threads(1)
@@ -63,7 +64,7 @@ def _main(kind: str) -> None:
             trainer.args = SimpleNamespace(per_device_train_batch_size=1, report_to=[])
             trainer.model = SimpleNamespace(training=True)
             trainer.accelerator = Accelerator(cpu=True)
-            logp = trainer._score(model, batch)
+            logp = scoring.under_model(trainer, model, batch)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"mib": round((peak - before) / 1024, 1), "sum": logp.mean().item()}))
 

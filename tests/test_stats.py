@@ -1,9 +1,13 @@
 """Intervals, paired differences and areas, against arithmetic that can be redone."""
 
+from itertools import combinations, pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from posttrain.stats import Interval, auc, bootstrap, paired
+from posttrain.stats import Interval, auc, bootstrap, consensus, paired, pass_at_k, plurality
 
 
 def test_a_mean_with_its_interval():
@@ -92,3 +96,79 @@ def test_an_area_is_the_mean_height(steps, values, area):
 def test_one_point_has_no_area():
     with pytest.raises(ValueError, match="at least two points; got 1"):
         auc([0], [0.5])
+
+
+ATTEMPTS = st.lists(st.lists(st.sampled_from([0, 1]), min_size=4, max_size=6), min_size=1, max_size=4)
+
+
+def test_pass_at_k_of_one_question():
+    """Five attempts, two right: 2/5; of the 10 pairs 3 hold no right one, of the 10 triples 1."""
+    found = [pass_at_k([[1, 0, 0, 1, 0]], k) for k in (1, 2, 3, 4, 5)]
+    assert found == pytest.approx([0.4, 0.7, 0.9, 1.0, 1.0])
+
+
+@given(correct=ATTEMPTS, k=st.integers(1, 4))
+def test_pass_at_k_is_the_share_of_k_subsets_with_a_right_one(correct, k):
+    shares = [np.mean([any(chosen) for chosen in combinations(attempts, k)]) for attempts in correct]
+    assert pass_at_k(correct, k) == pytest.approx(np.mean(shares))
+
+
+@given(correct=ATTEMPTS)
+def test_pass_at_k_grows_from_the_share_of_right_ones_to_whether_any_is(correct):
+    curve = [pass_at_k(correct, k) for k in (1, 2, 3, 4)]
+    assert curve[0] == pytest.approx(np.mean([np.mean(attempts) for attempts in correct]))
+    assert all(b >= a - 1e-12 for a, b in pairwise(curve))
+    four = [attempts[:4] for attempts in correct]
+    assert pass_at_k(four, 4) == pytest.approx(np.mean([any(attempts) for attempts in four]))
+
+
+def test_pass_at_k_has_no_bias():
+    """Attempts right with probability 0.3: 1 - 0.7^3 = 0.657 is expected from samples of 5, whatever their count."""
+    p, expected = 0.3, 0.0
+    for outcome in np.ndindex(*[2] * 5):
+        expected += np.prod([p if o else 1 - p for o in outcome]) * pass_at_k([outcome], 3)
+    assert expected == pytest.approx(1 - 0.7**3)
+
+
+def test_plurality_wants_a_single_first_place():
+    """4 4 5 wins for 4; 4 4 5 5 6 is a tie; 5 5 4 wins for 5; one attempt wins alone."""
+    answers = [["4", "4", "5"], ["4", "4", "5", "5", "6"], ["5", "5", "4"], ["4"]]
+    assert [plurality([given], ["4"]) for given in answers] == [1, 0, 0, 1]
+    assert plurality(answers, ["4"] * 4) == 0.5
+
+
+def test_plurality_lets_unread_answers_vote():
+    """As the paper's code does: two unread answers outvote one right answer, three right ones outvote them."""
+    assert plurality([[None, None, "4"]], ["4"]) == 0
+    assert plurality([[None, None, "4", "4", "4"]], ["4"]) == 1
+
+
+def test_consensus_wants_more_than_half():
+    assert [consensus([attempts]) for attempts in ([1, 1, 0], [1, 0], [1, 0, 0], [1])] == [1, 0, 0, 1]
+    assert consensus([[1, 1, 0], [1, 0]]) == 0.5
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_a_consensus_is_a_plurality_and_a_plurality_is_a_pass(answers):
+    """An absolute majority comes first alone, and what comes first was answered."""
+    correct = [[float(answer == "a") for answer in given] for given in answers]
+    passed = np.mean([any(attempts) for attempts in correct])
+    assert consensus(correct) <= plurality(answers, ["a"] * len(answers)) <= passed
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        (lambda: pass_at_k([[1, 0], [1, 0, 1]], 3), "k=3 must lie between 1 and 2"),
+        (lambda: pass_at_k([[1, 0]], 0), "k=0 must lie between 1 and 2"),
+        (lambda: pass_at_k([], 1), "no question"),
+        (lambda: consensus([[]]), "without an attempt"),
+        (lambda: plurality([], []), "no question"),
+        (lambda: plurality([["4"]], []), "1 questions and 0 truths"),
+        (lambda: pass_at_k([[1, float("nan")]], 1), "judged nan, but must be 0 or 1"),
+        (lambda: consensus([[0.5]]), r"judged 0\.5, but must be 0 or 1"),
+    ],
+)
+def test_what_cannot_be_counted_is_said(wrong, advice):
+    with pytest.raises(ValueError, match=advice):
+        wrong()

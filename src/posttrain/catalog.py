@@ -50,6 +50,15 @@ RECIPES = {
     "rlad": RecipeEntry("a teacher in the importance ratio", "posttrain.rl.rlad:RLAD"),
     "kdrl": RecipeEntry("GRPO plus a KL to a teacher", "posttrain.rl.baselines.kdrl:KDRL"),
     "opd": RecipeEntry("on-policy distillation without a reward", "posttrain.rl.baselines.kdrl:OPD"),
+    "ceeh": RecipeEntry("brevity for the solved prompts, entropy for the hard ones", "posttrain.rl.ceeh:CEEH"),
+    "length_penalty": RecipeEntry(
+        "correct answers lose by their length in the group", "posttrain.rl.baselines.length_penalty:LengthPenalty"
+    ),
+    "lc_r1": RecipeEntry("LC-R1's reward for short answers", "posttrain.rl.baselines.length_penalty:LCR1"),
+    "entropy_bonus": RecipeEntry("the usual entropy bonus", "posttrain.rl.baselines.entropy_bonus:EntropyBonus"),
+    "upskill": RecipeEntry("several strategies per prompt, by mutual information", "posttrain.rl.upskill:UpSkill"),
+    "second_order": RecipeEntry("answers and critiques of answers together", "posttrain.rl.second_order:SecondOrder"),
+    "c_rl": RecipeEntry("critiques of the policy's own answers alone", "posttrain.rl.baselines.c_rl:CRL"),
 }
 
 

@@ -1,8 +1,10 @@
-"""Every number we print comes with its n: means, intervals and paired differences over seeds."""
+"""Every number we print comes with its n: intervals and paired differences over seeds, shares over attempts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,3 +62,63 @@ def auc(steps: Sequence[float], values: Sequence[float]) -> float:
     if len(steps) < 2:
         raise ValueError(f"An area needs at least two points; got {len(steps)}.")
     return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
+
+
+def pass_at_k(correct: Sequence[Sequence[float]], k: int) -> float:
+    """The mean over questions of the chance that at least one of k attempts is right.
+
+    Without bias from n >= k attempts with c right ones: 1 - C(n - c, k) / C(n, k) (Chen et al. 2021,
+    arXiv:2107.03374, Eq. 1). k = 1 is the share of right attempts, k = n whether any is right.
+
+    Args:
+        correct: Per question its attempts, 1 right, 0 wrong; questions may differ in their number.
+        k: From 1 to the smallest number of attempts.
+    """
+    _check_judged(correct)
+    fewest = min(len(attempts) for attempts in correct)
+    if not 1 <= k <= fewest:
+        raise ValueError(f"k={k} must lie between 1 and {fewest}, the fewest attempts at a question.")
+    missed = [math.comb(len(a) - int(sum(a)), k) / math.comb(len(a), k) for a in correct]
+    return 1 - sum(missed) / len(missed)
+
+
+def plurality(answers: Sequence[Sequence[Hashable]], truths: Sequence[Hashable]) -> float:
+    """The share of questions whose single most frequent answer is the truth; a tie for the first place is wrong.
+
+    Args:
+        answers: Per question its attempts' answers, in one normal form; an answer that could not be read is a value
+            like any other.
+        truths: One per question, in the same form.
+    """
+    _check_attempts(answers)
+    if len(answers) != len(truths):
+        raise ValueError(f"There are {len(answers)} questions and {len(truths)} truths; give one truth each.")
+    right = 0
+    for given, truth in zip(answers, truths, strict=True):
+        first, *second = Counter(given).most_common(2)
+        right += first[0] == truth and (not second or second[0][1] < first[1])
+    return right / len(answers)
+
+
+def consensus(correct: Sequence[Sequence[float]]) -> float:
+    """The share of questions of whose attempts more than half are right.
+
+    Args:
+        correct: Per question its attempts, 1 right, 0 wrong.
+    """
+    _check_judged(correct)
+    return sum(2 * sum(attempts) > len(attempts) for attempts in correct) / len(correct)
+
+
+def _check_attempts(questions: Sequence[Sequence[object]]) -> None:
+    """Raise unless there are questions, with an attempt at each."""
+    if not len(questions) or not all(len(attempts) for attempts in questions):
+        raise ValueError("There is no question, or one without an attempt; give at least one of each.")
+
+
+def _check_judged(correct: Sequence[Sequence[float]]) -> None:
+    """Raise unless every question has attempts and each is 0 or 1."""
+    _check_attempts(correct)
+    for value in (value for attempts in correct for value in attempts):
+        if value not in (0, 1):
+            raise ValueError(f"An attempt is judged {value}, but must be 0 or 1; leave out what could not be judged.")

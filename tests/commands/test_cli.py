@@ -7,6 +7,7 @@ import pytest
 
 from commandline import environment, refusal, run
 from posttrain import __version__
+from posttrain.catalog import RECIPES
 from posttrain.cli import COMMANDS, main
 from posttrain.rl.engines import trl
 
@@ -76,12 +77,12 @@ def helped(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_train_help_lists_the_recipes(capsys):
     main(["train", "--help"])
     shown = capsys.readouterr().out
-    for recipe in ("grpo", "rlad", "kdrl", "opd", "engine_default"):
+    for recipe in RECIPES:
         assert f"\n  {recipe} " in shown
     assert "torchrun" in shown
 
 
-@pytest.mark.parametrize("recipe", ["grpo", "rlad", "kdrl", "opd", "engine_default"])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_has_help(capsys, recipe):
     shown = helped(capsys, "train", recipe, "--help")
     for flag in ("--model", "--dataset", "--task", "--verifier", "--steps", "--resume", "--trl", "--columns.prompt"):
@@ -93,6 +94,13 @@ def test_rlad_s_help_has_the_paper_s_parameters(capsys):
     assert "arXiv:2602.22495" in shown
     for flag in ("--teacher", "--alpha", "--clamp", "--clip-high", "--grpo.spread"):
         assert flag in shown
+
+
+def test_what_is_no_text_has_no_flag(capsys):
+    """How critiques are asked for is an object with functions."""
+    shown = helped(capsys, "train", "second_order", "--help")
+    assert "--critiques" in shown
+    assert "--form" not in shown
 
 
 def test_compare_help(capsys):

@@ -11,7 +11,7 @@ from peft import LoraConfig
 
 import tiny
 from engines import runs
-from posttrain.rl import Credit, Method, engine_default, grpo, kdrl, rlad
+from posttrain.rl import Credit, Memory, Method, engine_default, grpo, kdrl, rlad
 from posttrain.rl.engines.trl import RecipeTrainer
 from posttrain.rl.engines.trl_config import ConfigClash, resolve
 from posttrain.rl.math import group_advantages
@@ -131,7 +131,10 @@ class Watching(Method):
 
     def credit(self, table, state):
         self.tables.append(table)
-        return Credit(group_advantages(table.rewards, table.group), state={"seen": state["seen"] + 1})
+        return Credit(group_advantages(table.rewards, table.group))
+
+    def remember(self, table, state):
+        return Memory({"seen": state["seen"] + 1})
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ class Watching(RecipeTrainer):
     def _drop_unscored(self, out):
         raise AssertionError("every row of this run is scored")
 
-    def _score(self, model, out):
-        self.returned = {k: v for k, v in out.items() if not k.startswith(trl.PREFIX)}
-        return super()._score(model, out)
+    def _answers(self, out):
+        self.returned = dict(out)
+        return super()._answers(out)
 
     def _make_live(self, logp, entropy, inputs):
         self.live = super()._make_live(logp, entropy, inputs)

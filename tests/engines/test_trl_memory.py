@@ -8,6 +8,7 @@ from trl.kernels import chunked_logprob
 import tiny
 from engines import runs
 from posttrain.rl import rlad
+from posttrain.rl.engines import scoring
 from posttrain.rl.engines.trl import RecipeTrainer
 
 ROWS, TOKENS, VOCABULARY = 8, 48, 5000
@@ -53,6 +54,6 @@ def test_scoring_never_holds_logits_of_all_tokens(tmp_path, monkeypatch):
         recipe=rlad(teacher), train_dataset=Dataset.from_list(tiny.rows()), processing_class=tiny.tokenizer(),
     )  # fmt: skip
     with Largest() as watch:
-        scored = trainer._score(trainer.teachers["teacher"], batch)
+        scored = scoring.under_model(trainer, trainer.teachers["teacher"], batch)
     torch.testing.assert_close(scored, expected, atol=1e-5, rtol=1e-5)
     assert watch.elements == 64 * VOCABULARY < ROWS * TOKENS * VOCABULARY / 2

@@ -14,7 +14,7 @@ from transformers import TrainerCallback
 
 import tiny
 from engines import runs
-from posttrain.rl import Credit, Method, Recipe, grpo, rlad
+from posttrain.rl import Credit, Memory, Method, Recipe, grpo, rlad
 from posttrain.rl.engines import resume
 from posttrain.rl.math import group_advantages
 
@@ -34,7 +34,10 @@ class Counting(Method):
 
     def credit(self, table, state):
         grown = group_advantages(table.rewards, table.group) * (1 + 0.2 * state["seen"])
-        return Credit(grown, state={"seen": state["seen"] + 1}, metrics={"seen": float(state["seen"])})
+        return Credit(grown, metrics={"seen": float(state["seen"])})
+
+    def remember(self, table, state):
+        return Memory({"seen": state["seen"] + 1})
 
 
 def recipe() -> Recipe:

@@ -13,7 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from posttrain.rl import Live, Normalizer, Recipe, engine_default, grpo, kdrl, opd, policy_loss, rlad
+from posttrain.rl import (
+    Live, Normalizer, Recipe, c_rl, ceeh, engine_default, entropy_bonus, grpo, kdrl, lc_r1, length_penalty, opd,
+    policy_loss, rlad, second_order, upskill,
+)  # fmt: skip
 
 TEACHER = "the teacher"
 
@@ -37,6 +40,12 @@ class Equations:
     k3: bool = False
     keep: str = "all"
     teacher_mask_end: bool = False
+    explore: str = "none"  # what hard rows do: "EA" in the advantage, "ME" in the loss
+    everywhere: bool = False  # all rows are hard
+    alpha_entropy: float = 0.4  # EA's alpha
+    kappa: float = 2.0
+    entropy: float = 0.0  # weight of the entropy in the loss, at STEP
+    hard_weight: float = 1.0  # how many times that on hard rows
 
 
 class Case(NamedTuple):
@@ -47,6 +56,7 @@ class Case(NamedTuple):
 STEP = 30  # at which the random micro-batches stand, so that annealing is visible
 RLAD = Equations(ratio="rlad", alpha=0.5, high=0.28)
 KD = Equations(teacher=0.2, token_mean=True)
+CEEH = Equations(high=0.28, token_mean=True, reference=0.001)
 
 CASES = {
     "grpo": Case(grpo(), Equations()),
@@ -72,13 +82,40 @@ CASES = {
     "rlad_alpha_1": Case(rlad(TEACHER, alpha=1.0), replace(RLAD, alpha=1.0)),
     "rlad_clamp_wide": Case(rlad(TEACHER, clamp=3.0), replace(RLAD, clamp=3.0)),
     "rlad_on_engine_default": Case(engine_default() | rlad(TEACHER), replace(RLAD, token_mean=True)),
+    "ceeh": Case(ceeh(), replace(CEEH, explore="EA")),
+    "ceeh_wide": Case(
+        ceeh(alpha=1.5, kappa=5.0, kl_beta=0), replace(CEEH, explore="EA", alpha_entropy=1.5, kappa=5.0, reference=0.0)
+    ),
+    "ceeh_everywhere": Case(ceeh(everywhere=True), replace(CEEH, explore="EA", everywhere=True)),
+    # half way, (1 + cos(pi / 2)) / 2 = 1/2
+    "ceeh_me": Case(ceeh(mode="ME", entropy_weight=0.04), replace(CEEH, explore="ME", entropy=0.02, hard_weight=5.0)),
+    "ceeh_me_everywhere": Case(
+        ceeh(mode="ME", entropy_weight=0.04, anneal="constant", everywhere=True),
+        replace(CEEH, explore="ME", entropy=0.04, hard_weight=5.0, everywhere=True),
+    ),
+    "ceeh_none": Case(ceeh(mode="none"), CEEH),
+    "length_penalty": Case(length_penalty(), Equations()),
+    "lc_r1": Case(lc_r1(), Equations()),
+    "entropy_bonus": Case(entropy_bonus(weight=0.04), Equations(explore="ME", entropy=0.02)),
+    "upskill": Case(upskill(), Equations(reference=0.04)),
+    "second_order": Case(second_order(), Equations(reference=0.001)),
+    "c_rl": Case(c_rl(), Equations(reference=0.001)),
+    "rlad_ceeh": Case(rlad(TEACHER) | ceeh(), replace(RLAD, token_mean=True, reference=0.001, explore="EA")),
+    "rlad_upskill": Case(rlad(TEACHER) | upskill(), replace(RLAD, reference=0.04)),
+    "ceeh_second_order": Case(ceeh() | second_order(), replace(CEEH, explore="EA")),
+    "length_penalty_entropy_bonus": Case(
+        length_penalty() | entropy_bonus(weight=0.02, anneal="constant"), Equations(explore="ME", entropy=0.02)
+    ),
     "rlad_kdrl": Case(rlad(TEACHER) | kdrl(TEACHER, beta=0.2), replace(RLAD, teacher=0.2, token_mean=True)),
 }
 """Every recipe that the matrix runs; a new method adds rows here."""
 
 
 def random_live(seed: int = 0, rows: int = 6, tokens: int = 5) -> Live:
-    """Completions of random lengths whose policies differ by more than the clip and the clamp, in float64."""
+    """Completions of random lengths whose policies differ by more than the clip and the clamp, in float64.
+
+    Every other row is hard. The entropy is a leaf of its own, so that its gradient is apart from that of `logp`.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -94,10 +131,15 @@ def random_live(seed: int = 0, rows: int = 6, tokens: int = 5) -> Live:
         logp_old=logp.detach() + 0.4 * normal(rows, tokens),
         mask=(place < length.unsqueeze(1)).double(),
         advantages=normal(rows).unsqueeze(1).expand(rows, tokens),
-        entropy=normal(rows, tokens).abs(),
+        entropy=normal(rows, tokens).abs().requires_grad_(),
         logp_ref=logp.detach() + 0.5 * normal(rows, tokens),
         scores={"teacher": logp.detach() + 1.2 * normal(rows, tokens)},
-        columns={"scored": torch.ones(rows).double(), "correct": correct, "any_correct": solved},
+        columns={
+            "scored": torch.ones(rows).double(),
+            "correct": correct,
+            "any_correct": solved,
+            "hard": (torch.arange(rows) % 2).double(),
+        },
         is_end=place == length.unsqueeze(1) - 1,
         step=STEP,
         total_steps=2 * STEP,
@@ -110,15 +152,26 @@ def value_and_gradient(recipe: Recipe, live: Live, normalizer: Normalizer | None
     return loss.detach(), torch.autograd.grad(loss, live.logp)[0]
 
 
+def value_and_gradients(recipe: Recipe, live: Live, normalizer: Normalizer | None = None) -> tuple[Tensor, Tensor]:
+    """The loss and its gradients with respect to `logp` and `entropy`, (2, B, T)."""
+    loss = policy_loss(recipe, live, normalizer).value
+    return loss.detach(), torch.stack(torch.autograd.grad(loss, [live.logp, live.entropy], materialize_grads=True))
+
+
+def leaf(x: Tensor) -> Tensor:
+    """The same values, with a gradient of their own."""
+    return x.detach().clone().requires_grad_()
+
+
 def select(live: Live, rows: Tensor | slice) -> Live:
     """Some rows of a micro-batch, as leaves of their own."""
     return replace(
         live,
-        logp=live.logp.detach()[rows].requires_grad_(),
+        logp=leaf(live.logp[rows]),
         logp_old=live.logp_old[rows],
         mask=live.mask[rows],
         advantages=live.advantages[rows],
-        entropy=None if live.entropy is None else live.entropy[rows],
+        entropy=None if live.entropy is None else leaf(live.entropy[rows]),
         logp_ref=None if live.logp_ref is None else live.logp_ref[rows],
         scores={name: value[rows] for name, value in live.scores.items()},
         columns={name: value[rows] for name, value in live.columns.items()},
@@ -134,17 +187,17 @@ def overwrite(live: Live, where: Tensor, value: float) -> Live:
 
     return replace(
         live,
-        logp=put(live.logp.detach()).requires_grad_(),
+        logp=leaf(put(live.logp)),
         logp_old=put(live.logp_old),
         advantages=put(live.advantages),
-        entropy=None if live.entropy is None else put(live.entropy),
+        entropy=None if live.entropy is None else leaf(put(live.entropy)),
         logp_ref=None if live.logp_ref is None else put(live.logp_ref),
         scores={name: put(score) for name, score in live.scores.items()},
     )
 
 
-def slow_loss(eq: Equations, live: Live, logp: Tensor, stopped: Tensor) -> float:
-    """The loss at `logp`; `stopped` is where the papers (or our departure from them) stop the gradient."""
+def slow_loss(eq: Equations, live: Live, logp: Tensor, entropy: Tensor) -> float:
+    """The loss at `logp` and `entropy`; the numbers of `live` stay where the gradient is stopped."""
     rows, tokens = logp.shape
     per_row: list[list[float]] = []
     for b in range(rows):
@@ -152,17 +205,21 @@ def slow_loss(eq: Equations, live: Live, logp: Tensor, stopped: Tensor) -> float
         for t in range(tokens):
             if live.mask[b, t] == 0:
                 continue
-            terms.append(_slow_term(eq, live, b, t, float(logp[b, t]), float(stopped[b, t])))
+            terms.append(_slow_term(eq, live, b, t, float(logp[b, t]), float(entropy[b, t])))
         per_row.append(terms)
     if eq.token_mean:
         return sum(sum(terms) for terms in per_row) / max(sum(len(terms) for terms in per_row), 1)
     return sum(sum(terms) / max(len(terms), 1) for terms in per_row) / rows
 
 
-def _slow_term(eq: Equations, live: Live, b: int, t: int, now: float, stopped: float) -> float:
+def _slow_term(eq: Equations, live: Live, b: int, t: int, now: float, entropy: float) -> float:
     old, teacher = float(live.logp_old[b, t]), float(live.scores["teacher"][b, t])
+    stopped, stopped_entropy = float(live.logp[b, t]), float(live.entropy[b, t])
     advantage = float(live.advantages[b, t])
     end = bool(live.is_end[b, t])
+    hard = eq.everywhere or live.columns["hard"][b] == 1
+    if eq.explore == "EA" and hard:
+        advantage += min(eq.alpha_entropy * stopped_entropy, abs(advantage) / eq.kappa)
     if eq.ratio == "grpo" or (eq.ratio_mask_end and end):
         log_ratio = now - old
     elif eq.arithmetic:
@@ -190,17 +247,18 @@ def _slow_term(eq: Equations, live: Live, b: int, t: int, now: float, stopped: f
     if eq.teacher and not dropped:
         r = teacher - now
         loss += eq.teacher * (math.exp(r) - r - 1 if eq.k3 else r * r / 2)
+    if eq.explore == "ME":
+        loss -= eq.entropy * (eq.hard_weight if hard else 1) * entropy
     return loss
 
 
-def slow_gradient(eq: Equations, live: Live, step: float = 1e-6) -> Tensor:
-    """Central differences of `slow_loss` in each log-probability, with `stopped` held."""
-    base = live.logp.detach()
-    gradient = torch.zeros_like(base)
-    for b in range(base.shape[0]):
-        for t in range(base.shape[1]):
-            up, down = base.clone(), base.clone()
-            up[b, t] += step
-            down[b, t] -= step
-            gradient[b, t] = (slow_loss(eq, live, up, base) - slow_loss(eq, live, down, base)) / (2 * step)
+def slow_gradients(eq: Equations, live: Live, step: float = 1e-6) -> Tensor:
+    """Central differences of `slow_loss` in each log-probability and in each entropy, (2, B, T)."""
+    at = torch.stack([live.logp.detach(), live.entropy.detach()])
+    gradient = torch.zeros_like(at)
+    for place in range(at.numel()):
+        up, down = at.clone(), at.clone()
+        up.view(-1)[place] += step
+        down.view(-1)[place] -= step
+        gradient.view(-1)[place] = (slow_loss(eq, live, *up) - slow_loss(eq, live, *down)) / (2 * step)
     return gradient

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from posttrain.rl import EngineDefault, Live, Sampled, Table, engine_default, grpo
+from posttrain.rl import EngineDefault, Live, Sampled, Table, Task, engine_default, grpo
 from rl.cases import random_live, value_and_gradient
 
 
@@ -44,16 +44,23 @@ def test_the_reference_kl_needs_reference_log_probabilities():
 def test_rollout_gives_one_row_per_task_in_order():
     asked = []
 
-    async def sampler(prompt_ids, *, max_tokens, temperature, seed):
-        asked.append((prompt_ids, max_tokens, temperature, seed))
-        return [Sampled([10 * ids[0]], [-1.0], "stop") for ids in prompt_ids]
+    class Tens:
+        async def __call__(self, prompt_ids, *, max_tokens=None, temperature=None):
+            asked.append((prompt_ids, max_tokens, temperature))
+            return [Sampled([10 * ids[0]], [-1.0], "stop") for ids in prompt_ids]
 
-    common = {"max_tokens": 3, "temperature": 0.7, "seed": 11}
-    tasks = [{"prompt_ids": [i], "group": i // 2, **common} for i in range(4)]
-    rows = asyncio.run(grpo().owner("rollout").rollout(tasks, sampler))
-    assert asked == [([[0], [1], [2], [3]], 3, 0.7, 11)]
+        def encode(self, prompt):
+            return [int(prompt)]
+
+        def decode(self, ids):
+            return str(ids[0])
+
+    tasks = [Task(str(i), i // 2, i, {"id": f"task {i}"}) for i in range(4)]
+    rows = asyncio.run(grpo().owner("rollout").rollout(tasks, Tens(), None))
+    assert asked == [([[0], [1], [2], [3]], None, None)]
     assert [(row.prompt_ids, row.ids, row.group) for row in rows] == [([i], [10 * i], i // 2) for i in range(4)]
-    assert all(row.task is task for row, task in zip(rows, tasks, strict=True))
+    assert [(row.prompt, row.completion) for row in rows] == [(str(i), str(10 * i)) for i in range(4)]
+    assert all(row.task is task.row for row, task in zip(rows, tasks, strict=True))
 
 
 @pytest.mark.parametrize("builder", [grpo, engine_default])

@@ -2,15 +2,15 @@
 
 import asyncio
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.rl import GRPO, Credit, Method, Recipe, Row, grpo, kdrl, opd, rlad
-from posttrain.rl.engines.loop import TabularPolicy, table_of, train
+from posttrain.rl import GRPO, Credit, Memory, Method, Recipe, Row, Score, grpo, kdrl, opd, rlad
+from posttrain.rl.engines.loop import TabularPolicy, train
 
 PROMPTS, TOKENS, SYMBOLS = 12, 2, 4
 TASKS = [{"prompt_ids": [i], "id": f"task {i}"} for i in range(PROMPTS)]
@@ -184,10 +184,14 @@ def test_state_is_carried_from_generation_to_generation():
             return 10
 
         def credit(self, table, state):
-            return Credit(torch.zeros_like(table.rewards), state=state + 1, metrics={"before": state})
+            return Credit(torch.zeros_like(table.rewards), metrics={"before": state})
+
+        def remember(self, table, state):
+            return Memory(state + 1, {"after": state + 1})
 
     history = run(grpo() | Counts(), policy(0.2), steps=3)
     assert [metrics["before"] for metrics in history] == [10, 11, 12]
+    assert [metrics["after"] for metrics in history] == [11, 12, 13]
 
 
 def test_the_sampling_policy_is_fixed_during_the_inner_steps():
@@ -216,14 +220,93 @@ def test_the_metrics_count_generations():
 
 
 def test_the_table_says_what_is_correct_and_unscored():
-    rows = [Row([0], [1, 2], 7, {"id": "x"}), Row([0], [1], 7), Row([1], [], 8)]
-    table = table_of(rows, [0.5, -1.0, math.nan], torch.zeros(1, dtype=torch.float64), step=3, steps=9)
-    assert table.rewards.dtype == torch.float64
-    assert table.correct[:2].tolist() == [1.0, 0.0]
-    assert table.correct[2].isnan()
-    assert table.scored.tolist() == [True, True, False]
-    assert (table.prompt_key, table.length.tolist(), table.group.tolist()) == (["x", "7", "8"], [2, 1, 0], [7, 7, 8])
-    assert (table.step, table.total_steps) == (3, 9)
+    rewards = {0: 0.5, 1: -1.0, 2: math.nan}
+    tables = []
+
+    class Bookkeeper(GRPO):
+        def credit(self, table, state):
+            tables.append(table)
+            return super().credit(table, state)
+
+    named = [TASKS[0], {"prompt_ids": [1]}, TASKS[2]]
+    run(Recipe(Bookkeeper()), policy(0.2), lambda row: rewards[row.group], steps=2, inner_steps=2, tasks=named)
+    table = tables[1]
+    assert table.correct[:16].tolist() == [1.0] * 8 + [0.0] * 8
+    assert table.correct[16:].isnan().all()
+    assert table.scored.tolist() == [True] * 16 + [False] * 8
+    assert table.prompt_key[::8] == ["task 0", "1", "task 2"]
+    assert table.length.tolist() == [TOKENS] * 24
+    assert table.group.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert (table.step, table.total_steps) == (2, 4)
+
+
+def test_rows_are_scored_under_other_prompts_before_the_reward():
+    """The prompts of a tabular policy are its rows of logits, so the score under another prompt is known exactly."""
+    seen = []
+
+    @dataclass(frozen=True)
+    class Neighbours(Method):
+        name = "neighbours"
+
+        def scores(self):
+            return [Score("next", prompts_of_row=lambda row: [row.prompt_ids, [(row.prompt_ids[0] + 1) % PROMPTS]])]
+
+        async def reward(self, rows):
+            seen.extend(rows)
+            return [0.0] * len(rows)
+
+        def diagnose(self, live):
+            assert live.score("next").shape == (len(seen), 2, TOKENS)
+            return {"difference": live.score("next")[:, 0] - live.logp_old}
+
+    student = policy(2.0)
+    history = run(grpo() | Neighbours(), student, steps=1, lr=1e-12)
+    assert history[0]["difference"] == 0
+    for row in seen:
+        other = student.score([replace(row, prompt_ids=[(row.prompt_ids[0] + 1) % PROMPTS])])[0][0]
+        torch.testing.assert_close(row.scores["next"][1], other.detach())
+
+
+@dataclass(frozen=True)
+class Echo(Method):
+    """One more row for each task, which repeats its first answer and earns its own reward."""
+
+    name = "echo"
+    tables: list = field(default_factory=list)
+
+    def initial_state(self):
+        return {"made": 0}
+
+    async def extend(self, table, state, sampler):
+        prompts = [[i] for i in range(PROMPTS)]
+        samples = await sampler(prompts, max_tokens=1)
+        return [
+            Row(p, s.ids, 100 + i, {"id": f"echo {i}"}, extra=True, notes={"made": state["made"]})
+            for i, (p, s) in enumerate(zip(prompts, samples, strict=True))
+        ]
+
+    async def reward(self, rows):
+        return [0.25 if row.extra else 0.0 for row in rows]
+
+    def remember(self, table, state):
+        self.tables.append(table)
+        return Memory({"made": state["made"] + int((~table.answers).sum())})
+
+
+def test_extra_rows_join_the_batch_with_groups_and_rewards_of_their_own():
+    echo = Echo()
+    student = policy(0.2)
+    history = run(grpo() | echo, student, steps=2)
+    table = echo.tables[1]
+    assert len(table.rewards) == PROMPTS * 8 + PROMPTS
+    assert table.answers.tolist() == [True] * PROMPTS * 8 + [False] * PROMPTS
+    assert table.rewards[-PROMPTS:].tolist() == [0.25] * PROMPTS
+    assert table.correct[-PROMPTS:].isnan().all()
+    assert table.length[-PROMPTS:].tolist() == [1] * PROMPTS
+    assert table.prompt_key[-1] == f"echo {PROMPTS - 1}"
+    assert [note.get("made") for note in table.notes[-2:]] == [PROMPTS, PROMPTS]
+    assert not set(table.group[:-PROMPTS].tolist()) & set(table.group[-PROMPTS:].tolist())
+    assert len(history) == 2
 
 
 @given(st.integers(0, 10_000))

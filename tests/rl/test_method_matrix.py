@@ -10,13 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posttrain.rl import Normalizer, Recipe, Settings, Table, grpo, policy_loss
-from rl.cases import CASES, overwrite, random_live, select, slow_gradient, slow_loss, value_and_gradient
+from rl.cases import CASES, leaf, overwrite, random_live, select, slow_gradients, slow_loss, value_and_gradients
 
 every_recipe = pytest.mark.parametrize("name", CASES)
 
 
 def table(rewards: torch.Tensor, group: torch.Tensor) -> Table:
-    return Table(rewards, group, (rewards > 0).to(rewards.dtype), [str(int(g)) for g in group], torch.ones_like(group))
+    """Answers of one token each, with their texts."""
+    texts = [str(int(g)) for g in group]
+    correct = (rewards > 0).to(rewards.dtype)
+    return Table(rewards, group, correct, texts, torch.ones_like(group), prompts=texts, completions=texts)
 
 
 @every_recipe
@@ -24,10 +27,10 @@ def table(rewards: torch.Tensor, group: torch.Tensor) -> Table:
 def test_loss_and_gradient_agree_with_the_papers_written_out_in_python(name, seed):
     recipe, equations = CASES[name]
     live = random_live(seed)
-    value, gradient = value_and_gradient(recipe, live)
-    now = live.logp.detach()
-    assert value.item() == pytest.approx(slow_loss(equations, live, now, now), abs=1e-12)
-    torch.testing.assert_close(gradient, slow_gradient(equations, live), atol=1e-8, rtol=1e-6)
+    value, gradients = value_and_gradients(recipe, live)
+    assert value.item() == pytest.approx(slow_loss(equations, live, live.logp, live.entropy), abs=1e-12)
+    torch.testing.assert_close(gradients, slow_gradients(equations, live), atol=1e-8, rtol=1e-6)
+    assert bool(gradients[1].any()) == (equations.explore == "ME"), "only ME passes a gradient to the entropy"
 
 
 @every_recipe
@@ -45,13 +48,13 @@ def test_equal_rewards_give_exactly_zero_advantage(name, dtype, reward):
 @pytest.mark.parametrize("garbage", [-40.0, 1000.0, math.inf, -math.inf, math.nan])
 def test_masked_tokens_get_exactly_no_gradient_and_give_none(name, garbage):
     recipe, live = CASES[name].recipe, random_live(2)
-    value, gradient = value_and_gradient(recipe, live)
+    value, gradient = value_and_gradients(recipe, live)
     masked = live.mask == 0
     assert masked.any()
-    assert (gradient[~masked] != 0).any()
-    other_value, other = value_and_gradient(recipe, overwrite(live, masked, garbage))
-    assert torch.equal(other[masked], torch.zeros_like(other[masked]))
-    assert torch.equal(other[~masked], gradient[~masked])
+    assert (gradient[:, ~masked] != 0).any()
+    other_value, other = value_and_gradients(recipe, overwrite(live, masked, garbage))
+    assert torch.equal(other[:, masked], torch.zeros_like(other[:, masked]))
+    assert torch.equal(other[:, ~masked], gradient[:, ~masked])
     assert torch.equal(other_value, value)
 
 
@@ -61,12 +64,12 @@ def test_unscored_rows_get_exactly_no_gradient_and_give_none(name, garbage):
     recipe, live = CASES[name].recipe, random_live(3)
     live = replace(live, columns={**live.columns, "scored": torch.tensor([1, 1, 0, 1, 0, 1]).double()})
     unscored = (live.columns["scored"] == 0).unsqueeze(1).expand_as(live.mask)
-    value, gradient = value_and_gradient(recipe, live)
-    assert (gradient[~unscored] != 0).any()
-    other_value, other = value_and_gradient(recipe, overwrite(live, unscored, garbage))
+    value, gradient = value_and_gradients(recipe, live)
+    assert (gradient[:, ~unscored] != 0).any()
+    other_value, other = value_and_gradients(recipe, overwrite(live, unscored, garbage))
     for found in (gradient, other):
-        assert torch.equal(found[unscored], torch.zeros_like(found[unscored]))
-    assert torch.equal(other[~unscored], gradient[~unscored])
+        assert torch.equal(found[:, unscored], torch.zeros_like(found[:, unscored]))
+    assert torch.equal(other[:, ~unscored], gradient[:, ~unscored])
     assert torch.equal(other_value, value)
 
 
@@ -74,7 +77,7 @@ def test_unscored_rows_get_exactly_no_gradient_and_give_none(name, garbage):
 def test_a_step_without_any_scored_row_is_exactly_zero(name):
     live = random_live(3)
     live = replace(live, columns={**live.columns, "scored": torch.zeros(6).double()})
-    value, gradient = value_and_gradient(CASES[name].recipe, live)
+    value, gradient = value_and_gradients(CASES[name].recipe, live)
     assert value == 0
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
@@ -90,19 +93,19 @@ def test_padding_does_not_change_the_loss(name, seed, extra):
 
     wide = replace(
         live,
-        logp=padded(live.logp, -3.0).requires_grad_(),
+        logp=leaf(padded(live.logp, -3.0)),
         logp_old=padded(live.logp_old, -1.0),
         mask=padded(live.mask, 0.0),
         advantages=padded(live.advantages, 5.0),
-        entropy=padded(live.entropy, 1.0),
+        entropy=leaf(padded(live.entropy, 1.0)),
         logp_ref=padded(live.logp_ref, -9.0),
         scores={"teacher": padded(live.scores["teacher"], -7.0)},
         is_end=padded(live.is_end, False),
     )
-    value, gradient = value_and_gradient(recipe, live)
-    wide_value, wide_gradient = value_and_gradient(recipe, wide)
+    value, gradient = value_and_gradients(recipe, live)
+    wide_value, wide_gradient = value_and_gradients(recipe, wide)
     torch.testing.assert_close(wide_value, value, atol=1e-13, rtol=0)
-    torch.testing.assert_close(wide_gradient[:, :5], gradient, atol=1e-13, rtol=0)
+    torch.testing.assert_close(wide_gradient[..., :5], gradient, atol=1e-13, rtol=0)
 
 
 @every_recipe
@@ -111,10 +114,10 @@ def test_padding_does_not_change_the_loss(name, seed, extra):
 def test_splitting_a_step_into_micro_batches_does_not_change_its_gradient(name, seed, cut):
     recipe, live = CASES[name].recipe, random_live(seed)
     whole = Normalizer.of(live.mask)
-    value, gradient = value_and_gradient(recipe, live)
-    parts = [value_and_gradient(recipe, select(live, s), whole) for s in (slice(0, cut), slice(cut, None))]
+    value, gradient = value_and_gradients(recipe, live)
+    parts = [value_and_gradients(recipe, select(live, s), whole) for s in (slice(0, cut), slice(cut, None))]
     torch.testing.assert_close(sum(v for v, _ in parts), value, atol=1e-13, rtol=0)
-    torch.testing.assert_close(torch.cat([g for _, g in parts]), gradient, atol=1e-13, rtol=0)
+    torch.testing.assert_close(torch.cat([g for _, g in parts], dim=1), gradient, atol=1e-13, rtol=0)
 
 
 @every_recipe
@@ -123,10 +126,10 @@ def test_splitting_a_step_into_micro_batches_does_not_change_its_gradient(name, 
 def test_the_order_of_rows_does_not_matter(name, seed, order):
     recipe, live = CASES[name].recipe, random_live(seed)
     order = torch.tensor(order)
-    value, gradient = value_and_gradient(recipe, live)
-    other_value, other = value_and_gradient(recipe, select(live, order))
+    value, gradient = value_and_gradients(recipe, live)
+    other_value, other = value_and_gradients(recipe, select(live, order))
     torch.testing.assert_close(other_value, value, atol=1e-13, rtol=0)
-    torch.testing.assert_close(other, gradient[order], atol=1e-13, rtol=0)
+    torch.testing.assert_close(other, gradient[:, order], atol=1e-13, rtol=0)
 
 
 @every_recipe
@@ -155,11 +158,11 @@ def test_unscored_rows_get_advantage_zero_and_leave_the_others_alone(name):
 def test_state_survives_json(name):
     recipe = CASES[name].recipe
     one = table(torch.tensor([1.0, 0.0, 0.5, 0.5]), torch.tensor([0, 0, 1, 1]))
-    state = recipe.credit(one, recipe.initial_state()).state
+    state = recipe.remember(one, recipe.initial_state()).state
     restored = json.loads(json.dumps(state))
     assert restored == state
     a, b = recipe.credit(one, state), recipe.credit(one, restored)
-    assert a.state == b.state
+    assert recipe.remember(one, state) == recipe.remember(one, restored)
     assert torch.equal(a.advantages, b.advantages)
 
 
@@ -197,16 +200,17 @@ def test_the_loss_keeps_the_float_type(name):
     live = random_live(0)
     single = replace(
         live,
-        logp=live.logp.detach().float().requires_grad_(),
+        logp=leaf(live.logp.float()),
         logp_old=live.logp_old.float(),
         mask=live.mask.float(),
         advantages=live.advantages.float(),
+        entropy=leaf(live.entropy.float()),
         logp_ref=live.logp_ref.float(),
         scores={"teacher": live.scores["teacher"].float()},
         columns={key: value.float() for key, value in live.columns.items()},
     )
-    value, gradient = value_and_gradient(CASES[name].recipe, single)
-    double_value, double = value_and_gradient(CASES[name].recipe, live)
+    value, gradient = value_and_gradients(CASES[name].recipe, single)
+    double_value, double = value_and_gradients(CASES[name].recipe, live)
     assert value.dtype == gradient.dtype == torch.float32
     assert value.item() == pytest.approx(double_value.item(), abs=1e-5)
     torch.testing.assert_close(gradient.double(), double, atol=1e-5, rtol=1e-4)

@@ -18,6 +18,7 @@ from posttrain.rl import (
     KDRL,
     RLAD,
     Credit,
+    Memory,
     Method,
     Recipe,
     RecipeClash,
@@ -124,20 +125,20 @@ def test_diagnoses_of_all_methods_are_logged():
 # -- what has one owner -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hook", ["rollout", "credit", "anchor"])
+@pytest.mark.parametrize("hook", ["rollout", "extend", "credit", "anchor"])
 def test_two_owners_of_one_hook_name_both_papers(hook):
     one, other = (filling(base, hook, lambda self, *args: None) for base in (First, Second))
     with pytest.raises(RecipeClash, match=rf"First et al\..*Second et al\..*both define {hook}.*leave one"):
         _ = one | other
 
 
-@pytest.mark.parametrize("hook", ["reward", "shape", "penalty"])
+@pytest.mark.parametrize("hook", ["reward", "remember", "shape", "penalty"])
 def test_the_other_hooks_may_be_filled_twice(hook):
     one, other = (filling(base, hook, lambda self, *args: None) for base in (First, Second))
     assert (one | other).methods == (one, other)
 
 
-@pytest.mark.parametrize("hook", ["rollout", "credit", "anchor"])
+@pytest.mark.parametrize("hook", ["rollout", "extend", "credit", "anchor"])
 def test_the_method_that_fills_a_hook_owns_it_and_else_the_base(hook):
     one = filling(First, hook, lambda self, *args: None)
     recipe = grpo() | one | Second()
@@ -259,12 +260,19 @@ class Counting(Method):
         return {"generations": 0, "best": {}}
 
     def credit(self, table, state):
+        best = self.best(table, state)
+        bonus = torch.tensor([best[key] for key in table.prompt_key])
+        return Credit(bonus, {"bonus": bonus}, {"before": state["generations"]})
+
+    def remember(self, table, state):
+        generations = state["generations"] + 1
+        return Memory({"generations": generations, "best": self.best(table, state)}, {"generations": generations})
+
+    def best(self, table, state):
         best = dict(state["best"])
         for key, reward in zip(table.prompt_key, table.rewards.tolist(), strict=True):
             best[key] = max(best.get(key, -math.inf), reward)
-        bonus = torch.tensor([best[key] for key in table.prompt_key])
-        state = {"generations": state["generations"] + 1, "best": best}
-        return Credit(bonus, {"bonus": bonus}, state, {"generations": state["generations"]})
+        return best
 
 
 def test_credit_always_gives_the_common_columns():
@@ -283,15 +291,32 @@ def test_an_unscored_row_gets_zero_even_from_a_careless_method():
     assert (grpo() | careless).credit(table((1.0, math.nan))).advantages.tolist() == [1.0, 0.0]
 
 
-def test_state_changes_in_training_only_and_never_in_place():
+def test_only_remember_changes_the_state_and_never_in_place():
     recipe = grpo() | Counting()
     start = recipe.initial_state()
     assert start == {"counting": {"generations": 0, "best": {}}}
-    trained = recipe.credit(table(), start)
+    recipe.credit(table(), start)
+    trained = recipe.remember(table(), start)
     assert trained.state == {"counting": {"generations": 1, "best": {"p": 1.0}}}
     assert start == {"counting": {"generations": 0, "best": {}}}
-    evaluated = recipe.credit(table((7.0, 7.0), training=False), trained.state)
-    assert evaluated.state == trained.state
+
+
+def test_methods_that_own_nothing_remember_side_by_side():
+    @dataclass(frozen=True)
+    class Longest(Method):
+        name = "longest"
+        paper = "a toy"
+
+        def initial_state(self):
+            return 0
+
+        def remember(self, table, state):
+            return Memory(max(state, int(table.length.max())), {"longest": 1.0})
+
+    recipe = Counting() | Longest()
+    state, metrics = recipe.remember(table(), recipe.initial_state())
+    assert state == {"counting": {"generations": 1, "best": {"p": 1.0}}, "longest": int(table().length.max())}
+    assert metrics == {"generations": 1, "longest": 1.0}
 
 
 @given(
@@ -306,7 +331,7 @@ def test_a_run_restored_from_json_goes_on_as_if_never_stopped(generations, stop)
             if i == restore_at:
                 state = json.loads(json.dumps(state))
             credit = recipe.credit(table(tuple(rewards)), state)
-            state = credit.state
+            state = recipe.remember(table(tuple(rewards)), state).state
             seen.append(credit.advantages.tolist())
         return state, seen
 
@@ -316,10 +341,13 @@ def test_a_run_restored_from_json_goes_on_as_if_never_stopped(generations, stop)
 def test_a_methods_columns_and_metrics_pass_through():
     credit = (grpo() | Counting()).credit(table())
     assert credit.columns["bonus"].tolist() == [1.0, 1.0]
-    assert credit.metrics == {"generations": 1}
+    assert credit.metrics == {"before": 0}
 
 
-@pytest.mark.parametrize("name", ["group", "correct", "prompt_key", "length", "turn", "skill", "state"])
+@pytest.mark.parametrize(
+    "name",
+    ["group", "correct", "prompt_key", "length", "turn", "skill", "state", "extra", "notes", "prompts", "completions"],
+)
 def test_a_table_with_one_row_too_few_names_the_column(name):
     good = table((1.0, 0.0, 1.0))
     with pytest.raises(ValueError, match=rf"Table\.{name} has 2 rows, but rewards has 3"):

@@ -1,16 +1,37 @@
-"""An arm of a comparison: a recipe with its options, written `rlad` or `kdrl:beta=0.2,anneal_to=0.002`."""
+"""An arm of a comparison: `rlad`, `kdrl:beta=0.2,anneal_to=0.002`, or parts joined by `|`.
+
+Besides the fields of its method a part may set how the arm is run: `prompts`, `group_size`, `temperature`, and `data`,
+the name of other rows of the task.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from posttrain.catalog import method_class
 from posttrain.values import literal
 
 if TYPE_CHECKING:
     from posttrain.rl.recipe import Recipe
+
+RUN = ("prompts", "group_size", "temperature", "data")
+"""Options of a run that an arm may set for itself."""
+
+OBJECTS = ("teacher", "critique_form")
+"""Fields that hold an object, which the task gives."""
+
+
+class Part(NamedTuple):
+    """One recipe of an arm."""
+
+    recipe: str
+    """A name of the catalog."""
+    options: Mapping[str, Any]
+    """Fields of the recipe's method."""
 
 
 @dataclass(frozen=True)
@@ -19,44 +40,50 @@ class Arm:
 
     label: str
     """As the user wrote it."""
-    recipe: str
-    """A name of the catalog."""
-    options: Mapping[str, Any]
-    """Fields of the recipe's method."""
+    parts: tuple[Part, ...]
+    """Joined by `|`."""
+    run: Mapping[str, Any]
+    """Options of the run."""
 
     @property
     def slug(self) -> str:
         """The label as a file name."""
         return "".join(c if c.isalnum() or c in ".=-_" else "+" for c in self.label)
 
-    def build(self, teacher: Any) -> Recipe:
-        """The recipe; `teacher` goes to methods that have one."""
+    def build(self, **given: Any) -> Recipe:
+        """The recipe; a method gets of `given` what it has a field for, such as its teacher."""
         from posttrain.rl.recipe import Recipe
 
-        method = method_class(self.recipe)
-        extra = {"teacher": teacher} if self.needs_teacher else {}
-        return Recipe.of(method(**extra, **self.options))
+        built = []
+        for part in self.parts:
+            method = method_class(part.recipe)
+            has = {f.name for f in fields(method)}
+            built.append(Recipe.of(method(**{k: v for k, v in given.items() if k in has}, **part.options)))
+        return reduce(or_, built)
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether the method has a teacher."""
-        return any(f.name == "teacher" for f in fields(method_class(self.recipe)))
+        """Whether a method has a teacher."""
+        return any(f.name == "teacher" for part in self.parts for f in fields(method_class(part.recipe)))
 
 
 def parse(text: str) -> Arm:
     """An arm from its text; a sentence for an unknown recipe, option or value."""
-    name, _, tail = text.partition(":")
-    method = method_class(name)
-    known = [f.name for f in fields(method) if f.name != "teacher"]
-    options: dict[str, Any] = {}
-    for part in filter(None, tail.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals or key not in known:
-            raise ValueError(
-                f"The arm {text!r} has the option {part!r}; write key=value with one of {', '.join(known)}."
-            )
-        options[key] = literal(value)
-    arm = Arm(text, name, options)
+    parts, run = [], dict[str, Any]()
+    for piece in text.split("|"):
+        name, _, tail = piece.strip().partition(":")
+        known = [f.name for f in fields(method_class(name)) if f.name not in OBJECTS]
+        options: dict[str, Any] = {}
+        for option in filter(None, tail.split(",")):
+            key, equals, value = option.partition("=")
+            if not equals or key not in (*known, *RUN):
+                raise ValueError(
+                    f"The arm {text!r} has the option {option!r}; write key=value with one of "
+                    f"{', '.join([*known, *RUN])}."
+                )
+            (options if key in known else run)[key] = literal(value)
+        parts.append(Part(name, options))
+    arm = Arm(text, tuple(parts), run)
     arm.build(teacher="teacher")
     return arm
 

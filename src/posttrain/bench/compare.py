@@ -21,9 +21,14 @@ from posttrain import stats
 from posttrain.bench import job as jobs
 from posttrain.bench.arms import Arm, parse_all
 from posttrain.bench.record import provenance
-from posttrain.bench.setups import setup
+from posttrain.bench.setups import Setup, setup
 from posttrain.files import read_lines, read_new_lines, write_json
 from posttrain.values import check_group_size
+
+OWN = (
+    "steps", "learning_rate", "prompts", "group_size", "inner_steps", "slices", "eval_every", "eval_rows",
+)  # fmt: skip
+"""Settings that a task has of its own."""
 
 Progress = Callable[[str, int, dict[str, Any]], None]
 """`(arm label, seed, log record)`, as runs proceed."""
@@ -45,15 +50,17 @@ class CompareConfig:
     """Optimiser steps of a run."""
     learning_rate: float = 0.0
     """Constant, with AdamW."""
-    prompts: int = 16
+    prompts: int = 0
     """Prompts per generation."""
-    group_size: int = 8
+    group_size: int = 0
     """Completions per prompt."""
     inner_steps: int = 0
-    """Optimiser steps per generation."""
-    eval_every: int = 5
+    """Passes over the completions of one generation."""
+    slices: int = 0
+    """Optimiser steps per pass."""
+    eval_every: int = 0
     """Steps between evaluations."""
-    eval_rows: int = 200
+    eval_rows: int = 0
     """Held-out prompts."""
     noise: float = 0.0
     """Share of the prompts on which the teacher is confidently wrong."""
@@ -61,19 +68,34 @@ class CompareConfig:
     """Runs at a time, one core each; 0 for one per core."""
 
     def __post_init__(self) -> None:
-        parse_all(self.arms)
-        task = setup(self.task)
-        for name in ("steps", "learning_rate", "inner_steps"):
+        arms, task = parse_all(self.arms), setup(self.task)
+        for name in OWN:
             if getattr(self, name) == 0:
                 object.__setattr__(self, name, getattr(task, name))
-        for name in ("seeds", "steps", "prompts", "inner_steps", "eval_every", "workers"):
+        for name in ("seeds", "steps", "prompts", "inner_steps", "slices", "eval_every", "workers"):
             if getattr(self, name) < (0 if name == "workers" else 1):
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         if self.eval_rows < 8:
             raise ValueError(f"eval_rows={self.eval_rows} is too few to measure anything; use at least 8.")
-        check_group_size(self.group_size)
+        for arm in arms:
+            self._check_arm(arm, task)
         if not 0 <= self.noise <= 1:
             raise ValueError(f"noise={self.noise} is a share of the prompts; give a number from 0 to 1.")
+
+    def _check_arm(self, arm: Arm, task: Setup) -> None:
+        """Reject an arm that this task cannot run."""
+        if arm.needs_teacher and not task.teacher:
+            raise ValueError(
+                f"The arm {arm.label!r} needs a teacher, and the task {self.task!r} has none; leave it out."
+            )
+        if (data := arm.run.get("data")) is not None and data not in task.data:
+            others = ", ".join(task.data) or "none"
+            raise ValueError(
+                f"The arm {arm.label!r} has data={data!r}, but the other data of {self.task!r} is {others}."
+            )
+        size = arm.run.get("group_size", self.group_size)
+        check_group_size(size)
+        arm.build(teacher="teacher").check_group_size(size)
 
     @property
     def seed_list(self) -> list[int]:
@@ -170,11 +192,12 @@ def _pass_on(todo: Sequence[jobs.Job], offsets: dict[Path, int], progress: Progr
 
 def summarise(config: CompareConfig, folder: Path) -> dict[str, Any]:
     """Curves, areas, final accuracies and paired differences of the finished runs of `folder`."""
-    arms = parse_all(config.arms)
-    runs = {arm.label: [_read(log_path(folder, arm, seed)) for seed in config.seed_list] for arm in arms}
+    arms, task = parse_all(config.arms), setup(config.task)
+    runs = {arm.label: [_read(log_path(folder, arm, seed), task) for seed in config.seed_list] for arm in arms}
     first = arms[0].label
     summaries = {label: _summary(found) for label, found in runs.items()}
     for label, found in runs.items():
+        summaries[label]["measured"] = _measured(found, runs[first])
         for measure in ("auc", "sampled_auc", "final"):
             gap = stats.paired([run[measure] for run in found], [run[measure] for run in runs[first]])
             summaries[label][f"{measure}_minus_first"] = {**gap.difference._asdict(), "wins": gap.wins}
@@ -184,11 +207,24 @@ def summarise(config: CompareConfig, folder: Path) -> dict[str, Any]:
         "seeds": config.seed_list,
         "n": config.seeds,
         "first": first,
+        "curves": dict(task.curves),
         "arms": summaries,
     }
 
 
-def _read(log: Path) -> dict[str, Any]:
+def _measured(runs: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the task measures at the end: interval, values by seed and the paired difference to the first arm."""
+    out: dict[str, Any] = {}
+    for name in runs[0]["measured"]:
+        values = [run["measured"][name] for run in runs]
+        out[name] = {**stats.bootstrap(values)._asdict(), "by_seed": values}
+        if name in first[0]["measured"]:
+            gap = stats.paired(values, [run["measured"][name] for run in first])
+            out[name]["minus_first"] = {**gap.difference._asdict(), "wins": gap.wins}
+    return out
+
+
+def _read(log: Path, task: Setup) -> dict[str, Any]:
     """One run's curve and what it cost."""
     lines = list(read_lines(log))
     evaluations = [line for line in lines if "eval" in line]
@@ -204,7 +240,9 @@ def _read(log: Path) -> dict[str, Any]:
         "auc": stats.auc(steps, accuracy),
         "final": accuracy[-1],
         "final_by_group": evaluations[-1]["eval"]["accuracy"],
-        "teacher_kl": [line["eval"]["teacher_kl"] for line in evaluations],
+        "teacher_kl": [line["eval"]["teacher_kl"] for line in evaluations] if task.teacher else None,
+        "measured": next((line["measured"] for line in reversed(lines) if "measured" in line), {}),
+        "logged": {name: [line[name] for line in trained if name in line] for name in task.curves},
         "veto_positive": _mean(trained, "veto/positive"),
         "veto_negative": _mean(trained, "veto/negative"),
         "clamped": _mean(trained, "teacher/clamped"),
@@ -219,12 +257,12 @@ def _mean(lines: Sequence[dict[str, Any]], key: str) -> float | None:
     return statistics.mean(values) if values else None
 
 
-def _per_step(runs: Sequence[dict[str, Any]], which: int) -> list[float]:
-    """Mean success of each step over seeds (0), or half the width of its 95 % interval (1)."""
-    columns = list(zip(*(run["sampled"] for run in runs), strict=True))
-    if which == 0:
-        return [statistics.mean(column) for column in columns]
-    return [1.96 * statistics.stdev(c) / len(c) ** 0.5 if len(c) > 1 else 0.0 for c in columns]
+def _per_step(series: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Of each step the mean over seeds, and half the width of its 95 % interval."""
+    columns = list(zip(*series, strict=True))
+    means = [statistics.mean(column) for column in columns]
+    halves = [1.96 * statistics.stdev(c) / len(c) ** 0.5 if len(c) > 1 else 0.0 for c in columns]
+    return [[round(x, 4) for x in part] for part in (means, halves)]
 
 
 def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -235,7 +273,7 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "sampled_auc": stats.bootstrap([run["sampled_auc"] for run in runs])._asdict(),
         "final": stats.bootstrap([run["final"] for run in runs])._asdict(),
         "final_by_group": {g: stats.bootstrap([run["final_by_group"][g] for run in runs])._asdict() for g in groups},
-        "final_teacher_kl": stats.bootstrap([run["teacher_kl"][-1] for run in runs])._asdict(),
+        **_distances(runs),
         "veto_positive": _mean(runs, "veto_positive"),
         "veto_negative": _mean(runs, "veto_negative"),
         "clamped": _mean(runs, "clamped"),
@@ -243,9 +281,19 @@ def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "tokens": _mean(runs, "tokens"),
         "steps": runs[0]["steps"],
         "curves": [[round(x, 4) for x in run["accuracy"]] for run in runs],
-        "sampled_curve": [[round(x, 4) for x in column] for column in (_per_step(runs, 0), _per_step(runs, 1))],
-        "teacher_kl_curves": [[round(x, 4) for x in run["teacher_kl"]] for run in runs],
+        "sampled_curve": _per_step([run["sampled"] for run in runs]),
+        "logged": {name: _per_step([run["logged"][name] for run in runs]) for name in runs[0]["logged"]},
         "auc_by_seed": [run["auc"] for run in runs],
         "sampled_auc_by_seed": [run["sampled_auc"] for run in runs],
         "final_by_seed": [run["final"] for run in runs],
+    }
+
+
+def _distances(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How far from the teacher, where there is one."""
+    if runs[0]["teacher_kl"] is None:
+        return {}
+    return {
+        "final_teacher_kl": stats.bootstrap([run["teacher_kl"][-1] for run in runs])._asdict(),
+        "teacher_kl_curves": [[round(x, 4) for x in run["teacher_kl"]] for run in runs],
     }

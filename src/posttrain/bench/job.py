@@ -1,7 +1,8 @@
 """One arm on one seed, in a process of its own: trains a zoo student under TRL and logs as it goes.
 
 Log lines: `{"step", metrics...}` per optimiser step, `{"step", "eval": {...}}` per evaluation, and at the end
-`{"step", "done": true, "seconds", "tokens"}`, without which the run is done again.
+`{"step", "measured": {...}}` where the task measures more, and `{"step", "done": true, "seconds", "tokens"}`, without
+which the run is done again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.bench import arms
-from posttrain.bench.setups import Setup, setup
+from posttrain.bench.setups import DataSet, Setup, Trained, setup
 from posttrain.files import append_line
 
 
@@ -42,7 +43,9 @@ class Job:
     group_size: int
     """Completions per prompt."""
     inner_steps: int
-    """Optimiser steps per generation."""
+    """Passes over the completions of one generation."""
+    slices: int
+    """Optimiser steps per pass."""
     eval_every: int
     """Steps between evaluations."""
     eval_rows: int
@@ -82,25 +85,28 @@ def _train(job: Job, task: Setup) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from posttrain import zoo
-    from posttrain.bench.corrupt import corrupt_teacher
     from posttrain.rl.engines.recorder import Recorder
     from posttrain.rl.run import RunConfig, trainer
 
     job.log.unlink(missing_ok=True)
-    student, teacher_path = zoo.path(task.student), zoo.path(task.teacher)
+    arm, student = arms.parse(job.arm), zoo.path(task.student)
     tokenizer = AutoTokenizer.from_pretrained(student)
-    clean = AutoModelForCausalLM.from_pretrained(teacher_path).eval()
-    teacher: Any = str(teacher_path)
-    if job.noise:
-        teacher = corrupt_teacher(AutoModelForCausalLM.from_pretrained(teacher_path), tokenizer, job.noise)
+    given, clean = dict(task.fields), None
+    if task.teacher:
+        path = zoo.path(task.teacher)
+        clean = AutoModelForCausalLM.from_pretrained(path).eval()
+        given["teacher"] = _corrupted(path, tokenizer, job.noise) if job.noise else str(path)
+    data = _data(arm, task, job.seed)
     with tempfile.TemporaryDirectory() as scratch:
         config = RunConfig(
             output_dir=Path(scratch),
             steps=job.steps,
             learning_rate=job.learning_rate,
-            prompts=job.prompts,
-            group_size=job.group_size,
+            prompts=arm.run.get("prompts", job.prompts),
+            group_size=arm.run.get("group_size", job.group_size),
             inner_steps=job.inner_steps,
+            slices=job.slices,
+            temperature=arm.run.get("temperature", 1.0),
             max_completion=task.max_completion,
             seed=job.seed,
             micro_batch=0,
@@ -109,10 +115,10 @@ def _train(job: Job, task: Setup) -> None:
             trl={"gradient_checkpointing": False},
         )
         built = trainer(
-            arms.parse(job.arm).build(teacher),
+            arm.build(**given),
             student,
-            task.rows(job.seed),
-            task.verify,
+            data.rows,
+            data.verify,
             config,
             callbacks=[Recorder(job.log), _evaluation(job, task, tokenizer, clean)],
             processing_class=tokenizer,
@@ -120,8 +126,26 @@ def _train(job: Job, task: Setup) -> None:
         start = time.perf_counter()
         built.train()
         seconds = time.perf_counter() - start
+    if task.measure is not None:
+        trained = Trained(built.model.eval(), tokenizer, built.recipe)
+        append_line(job.log, {"step": job.steps, "measured": task.measure(trained)})
     record = {"done": True, "seconds": round(seconds, 1), "tokens": int(built.state.num_input_tokens_seen)}
     append_line(job.log, {"step": job.steps, **record})
+
+
+def _corrupted(path: Path, tokenizer: Any, noise: float) -> Any:
+    """The teacher, confidently wrong on a share of the prompts."""
+    from transformers import AutoModelForCausalLM
+
+    from posttrain.bench.corrupt import corrupt_teacher
+
+    return corrupt_teacher(AutoModelForCausalLM.from_pretrained(path), tokenizer, noise)
+
+
+def _data(arm: arms.Arm, task: Setup, seed: int) -> DataSet:
+    """What the arm trains on."""
+    name = arm.run.get("data")
+    return DataSet(task.rows(seed), task.verify) if name is None else task.data[name](seed)
 
 
 def _evaluation(job: Job, task: Setup, tokenizer: Any, teacher: Any) -> Any:
@@ -140,9 +164,11 @@ def _evaluation(job: Job, task: Setup, tokenizer: Any, teacher: Any) -> Any:
                 model, tokenizer, [row["prompt"] for row in held_out], max_new_tokens=2 * task.max_completion
             )
             found[name] = judge(completed, held_out, task.verify).correct
-            kls += len(held_out) * divergence(model, teacher, completed)
+            if teacher is not None:
+                kls += len(held_out) * divergence(model, teacher, completed)
             rows += len(held_out)
-        append_line(job.log, {"step": step, "eval": {"accuracy": found, "teacher_kl": kls / rows}})
+        distance = {} if teacher is None else {"teacher_kl": kls / rows}
+        append_line(job.log, {"step": step, "eval": {"accuracy": found, **distance}})
 
     class Evaluation(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:

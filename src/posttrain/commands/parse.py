@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def parse(kind: type[T], arguments: Sequence[str], *, prog: str, description: str) -> T:
-    """Build `kind` from flags; a field of type Any takes any text."""
+    """Build `kind` from flags; a field of type Any takes any text, and one that is no text has no flag."""
     registry = tyro.constructors.ConstructorRegistry()
 
     @registry.primitive_rule
@@ -29,4 +29,5 @@ def parse(kind: type[T], arguments: Sequence[str], *, prog: str, description: st
         )
 
     with registry:
-        return tyro.cli(kind, args=list(arguments), prog=prog, description=description)
+        config = (tyro.conf.SuppressFixed,)
+        return tyro.cli(kind, args=list(arguments), prog=prog, description=description, config=config)

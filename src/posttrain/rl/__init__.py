@@ -7,18 +7,39 @@ A recipe goes to an engine: `posttrain.rl.engines.trl.RecipeTrainer`, or the ref
 `posttrain.rl.engines.loop`. Methods import torch and nothing of an engine.
 """
 
+from posttrain.rl.baselines.c_rl import CRL
+from posttrain.rl.baselines.entropy_bonus import EntropyBonus
 from posttrain.rl.baselines.kdrl import KDRL, OPD
-from posttrain.rl.batch import Credit, Live, Row, Sampled, Sampler, Table
-from posttrain.rl.builders import engine_default, grpo, kdrl, opd, rlad
+from posttrain.rl.baselines.length_penalty import LCR1, LengthPenalty
+from posttrain.rl.batch import Credit, Live, Memory, Row, Sampled, Sampler, Table, Task
+from posttrain.rl.builders import (
+    c_rl,
+    ceeh,
+    engine_default,
+    entropy_bonus,
+    grpo,
+    kdrl,
+    lc_r1,
+    length_penalty,
+    opd,
+    rlad,
+    second_order,
+    upskill,
+)
+from posttrain.rl.ceeh import CEEH
 from posttrain.rl.grpo import GRPO, EngineDefault
 from posttrain.rl.loss import Loss, policy_loss
 from posttrain.rl.math import Normalizer
 from posttrain.rl.method import Method, Score, Settings
 from posttrain.rl.recipe import Recipe, RecipeClash
 from posttrain.rl.rlad import RLAD
+from posttrain.rl.second_order import SecondOrder
+from posttrain.rl.upskill import UpSkill
 
 __all__ = [
-    "GRPO", "KDRL", "OPD", "RLAD", "Credit", "EngineDefault", "Live", "Loss", "Method", "Normalizer", "Recipe",
-    "RecipeClash", "Row", "Sampled", "Sampler", "Score", "Settings", "Table",
-    "engine_default", "grpo", "kdrl", "opd", "policy_loss", "rlad",
+    "CEEH", "CRL", "GRPO", "KDRL", "LCR1", "OPD", "RLAD", "Credit", "EngineDefault", "EntropyBonus", "LengthPenalty",
+    "Live", "Loss", "Memory", "Method", "Normalizer", "Recipe", "RecipeClash", "Row", "Sampled", "Sampler", "Score",
+    "SecondOrder", "Settings", "Table", "Task", "UpSkill",
+    "c_rl", "ceeh", "engine_default", "entropy_bonus", "grpo", "kdrl", "lc_r1", "length_penalty", "opd", "policy_loss",
+    "rlad", "second_order", "upskill",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ are in nats. NaN in a reward means *unscored*: the row takes no part and is coun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -20,19 +20,53 @@ class Sampled(NamedTuple):
     ids: list[int]
     """Token ids, the end token included when there is one; (T,)."""
     logps: list[float]
-    """Log-probability of each id under the sampling distribution; (T,)."""
+    """Log-probability of each id under the sampling distribution, where the engine gives it; (T,)."""
     finish: str
     """`"stop"` for an end token, `"length"` when it was cut off."""
 
 
 class Sampler(Protocol):
-    """Token in, token out: what was sampled is what is trained. Every rank makes the same number of calls."""
+    """What a rollout samples with. Token in, token out: what was sampled is what is trained.
+
+    Every rank makes the same number of calls; a call may have no prompts.
+    """
+
+    rank: int
+    """This process, from 0."""
+    ranks: int
+    """Processes in all."""
 
     async def __call__(
-        self, prompt_ids: list[list[int]], *, max_tokens: int, temperature: float, seed: int
+        self, prompt_ids: Sequence[list[int]], *, max_tokens: int | None = None, temperature: float | None = None
     ) -> list[Sampled]:
-        """Sample one completion per prompt."""
+        """One completion per prompt; None stands for the run's own setting."""
         ...
+
+    def encode(self, prompt: Any) -> list[int]:
+        """Token ids of a prompt, as the engine feeds it: messages through the chat template, ids as they are."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, without special tokens."""
+        ...
+
+    async def judge(self, keys: Sequence[str], completions: Sequence[str]) -> list[float]:
+        """The task's verdict on completions of the prompts with these ids: 1.0 right, 0.0 wrong, NaN unscored."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `rollout` answers with one row."""
+
+    prompt: Any
+    """Text, messages or token ids."""
+    group: int
+    """Tasks of one group have the same prompt."""
+    index: int
+    """Place among the rows of all ranks, from 0."""
+    row: Mapping[str, Any] = field(default_factory=dict)
+    """The data set's row."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +78,25 @@ class Row:
     ids: list[int]
     """(T,)"""
     group: int
-    """Rows that answer the same question and are compared with each other."""
+    """Rows that are compared with each other; unique over all ranks among the rows of one hook."""
     task: Mapping[str, Any] = field(default_factory=dict)
     """The data set's row: its id, its answer and whatever else a reward needs."""
     prompt: Any = None
     """The prompt as text or messages, where there is one."""
     completion: Any = None
     """The completion as text or messages, where there is one."""
+    logps: Sequence[float] = ()
+    """(T,) as sampled, where the engine gives them."""
+    skill: int = 0
+    """The skill it was sampled with, from 1; 0 for none."""
+    extra: bool = False
+    """Made by `extend`: it answers no task, so only the methods' own rewards count."""
+    joins: int | None = None
+    """The answers' group that an extra row is compared with, instead of one of its own."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever the hook that made the row wants to find again in `reward` and `Table.notes`; JSON values."""
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+    """(N, T) log-probabilities under what each `Score` with `prompts_of_row` names."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +128,15 @@ class Table:
     turn_rewards: Sequence[Sequence[float]] | None = None
     """B lists of rewards, one per turn of the row."""
     skill: Tensor | None = None
-    """(B,) long: the skill a row was sampled with."""
+    """(B,) long: the skill a row was sampled with, from 1; 0 for none."""
+    extra: Tensor | None = None
+    """(B,) bool: rows that `extend` made; their `correct` is NaN."""
+    notes: Sequence[Mapping[str, Any]] | None = None
+    """B notes of the hook that made the row."""
+    prompts: Sequence[Any] | None = None
+    """B prompts as text or messages, where a method `reads_text`."""
+    completions: Sequence[Any] | None = None
+    """B completions as text, where a method `reads_text`."""
 
     def __post_init__(self) -> None:
         rows = self.rewards.shape[0]
@@ -96,6 +150,10 @@ class Table:
             "state",
             "turn_rewards",
             "skill",
+            "extra",
+            "notes",
+            "prompts",
+            "completions",
         ):
             value = getattr(self, name)
             if value is not None and len(value) != rows:
@@ -109,6 +167,38 @@ class Table:
         """(B,) bool: rows that take part."""
         return ~torch.isnan(self.rewards)
 
+    @property
+    def answers(self) -> Tensor:
+        """(B,) bool: rows that answer a task, that is, all but the extra ones."""
+        return torch.ones_like(self.scored) if self.extra is None else ~self.extra
+
+    def with_extra(self, rows: Sequence[Row], rewards: Sequence[float]) -> Table:
+        """This table of answers with the extra rows of all ranks below.
+
+        Their groups are apart from the answers', except for rows that join one of these.
+        """
+        if not rows:
+            return self
+        answers, like = len(self.rewards), {"dtype": self.rewards.dtype, "device": self.rewards.device}
+        _, own = torch.unique(torch.tensor([row.group for row in rows]), return_inverse=True)
+        first = int(self.group.max()) + 1
+        groups = [first + g if row.joins is None else row.joins for row, g in zip(rows, own.tolist(), strict=True)]
+        lengths = torch.tensor([len(row.ids) for row in rows], device=self.length.device)
+        blank = [{}] * answers
+        return replace(
+            self,
+            rewards=torch.cat([self.rewards, torch.tensor(list(rewards), **like)]),
+            group=torch.cat([self.group, self.group.new_tensor(groups)]),
+            correct=torch.cat([self.correct, torch.full((len(rows),), torch.nan, **like)]),
+            prompt_key=[*self.prompt_key, *(str(row.task.get("id", f"extra {row.group}")) for row in rows)],
+            length=torch.cat([self.length, lengths]),
+            skill=None if self.skill is None else torch.cat([self.skill, torch.zeros_like(lengths)]),
+            extra=torch.arange(answers + len(rows), device=self.rewards.device) >= answers,
+            notes=[*(self.notes or blank), *(row.notes for row in rows)],
+            prompts=None if self.prompts is None else [*self.prompts, *(row.prompt for row in rows)],
+            completions=None if self.completions is None else [*self.completions, *(row.completion for row in rows)],
+        )
+
 
 @dataclass(frozen=True)
 class Credit:
@@ -118,9 +208,16 @@ class Credit:
     """(B,): one per row; 0 where unscored."""
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     """(B,) row columns that later hooks read, by name."""
-    state: Any = None
-    """The method's new state (JSON values), or None to keep the old one."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    """Scalars to log once per generation."""
+
+
+class Memory(NamedTuple):
+    """What `remember` gives back."""
+
+    state: Any
+    """The method's new state: JSON values."""
+    metrics: Mapping[str, float] = {}
     """Scalars to log once per generation."""
 
 
@@ -137,7 +234,8 @@ class Live:
     advantages: Tensor
     """(B, T)"""
     entropy: Tensor | None = None
-    """(B, T) entropy of the policy at each token."""
+    """(B, T) entropy of the policy at each token over the whole vocabulary, at the sampling temperature, with
+    gradient."""
     logp_ref: Tensor | None = None
     """(B, T) log-probabilities under the reference policy, where there is one."""
     scores: Mapping[str, Tensor] = field(default_factory=dict)
@@ -166,6 +264,12 @@ class Live:
                 f"No score {name!r} in this micro-batch (it has {sorted(self.scores)}); declare it in scores()."
             )
         return self.scores[name]
+
+    def entropies(self) -> Tensor:
+        """(B, T) entropies with gradient; a sentence if the engine gives none."""
+        if self.entropy is None:
+            raise ValueError("This recipe needs the policy's entropy, which the engine gave none of; set Live.entropy.")
+        return self.entropy
 
     def column(self, name: str) -> Tensor:
         """A row column as (B, 1), ready to broadcast over tokens."""

@@ -9,11 +9,17 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec
 
+from posttrain.rl.baselines.c_rl import CRL
+from posttrain.rl.baselines.entropy_bonus import EntropyBonus
 from posttrain.rl.baselines.kdrl import KDRL, OPD
+from posttrain.rl.baselines.length_penalty import LCR1, LengthPenalty
+from posttrain.rl.ceeh import CEEH
 from posttrain.rl.grpo import GRPO, EngineDefault
 from posttrain.rl.method import Method
 from posttrain.rl.recipe import Recipe
 from posttrain.rl.rlad import RLAD
+from posttrain.rl.second_order import SecondOrder
+from posttrain.rl.upskill import UpSkill
 
 P = ParamSpec("P")
 
@@ -34,3 +40,10 @@ engine_default = _builder("engine_default", EngineDefault)
 opd = _builder("opd", OPD)
 kdrl = _builder("kdrl", KDRL)
 rlad = _builder("rlad", RLAD)
+ceeh = _builder("ceeh", CEEH)
+length_penalty = _builder("length_penalty", LengthPenalty)
+lc_r1 = _builder("lc_r1", LCR1)
+entropy_bonus = _builder("entropy_bonus", EntropyBonus)
+upskill = _builder("upskill", UpSkill)
+second_order = _builder("second_order", SecondOrder)
+c_rl = _builder("c_rl", CRL)

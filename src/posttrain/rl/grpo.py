@@ -22,7 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
-from posttrain.rl.batch import Credit, Live, Row, Sampler, Table
+from posttrain.rl.batch import Credit, Live, Row, Sampler, Table, Task
 from posttrain.rl.math import Aggregation, Spread, group_advantages, kl
 from posttrain.rl.method import Method, Settings
 
@@ -61,21 +61,13 @@ class GRPO(Method):
         """All of them: GRPO leaves nothing open."""
         return Settings(self.clip_low, self.clip_high, self.dual_clip, self.aggregation, self.kl_beta)
 
-    async def rollout(self, tasks: Sequence[Any], sampler: Sampler) -> list[Row]:
-        """One completion per task; a prompt that stands G times in `tasks` makes a group of G.
-
-        Each task carries `prompt_ids`, `group`, `max_tokens`, `temperature` and `seed`.
-        """
-        first = tasks[0]
-        samples = await sampler(
-            [task["prompt_ids"] for task in tasks],
-            max_tokens=first["max_tokens"],
-            temperature=first["temperature"],
-            seed=first["seed"],
-        )
+    async def rollout(self, tasks: Sequence[Task], sampler: Sampler, state: Any) -> list[Row]:
+        """One completion per task."""
+        prompts = [sampler.encode(task.prompt) for task in tasks]
+        samples = await sampler(prompts)
         return [
-            Row(task["prompt_ids"], sample.ids, task["group"], task)
-            for task, sample in zip(tasks, samples, strict=True)
+            Row(prompt, sample.ids, task.group, task.row, task.prompt, sampler.decode(sample.ids), logps=sample.logps)
+            for task, prompt, sample in zip(tasks, prompts, samples, strict=True)
         ]
 
     def credit(self, table: Table, state: Any) -> Credit:

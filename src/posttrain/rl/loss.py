@@ -97,5 +97,6 @@ def measure(recipe: Recipe, live: Live, advantages: Tensor, vetoed: Tensor) -> d
         "veto/negative": Mean((vetoed & unwanted).sum(), unwanted.sum()),
     }
     for name, values in recipe.diagnose(live).items():
-        found[name] = Mean(torch.where(mask, values, torch.zeros_like(values)).sum(), mask.sum())
+        known = mask & ~values.isnan()
+        found[name] = Mean(torch.where(known, values, torch.zeros_like(values)).sum(), known.sum())
     return found

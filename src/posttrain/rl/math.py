@@ -5,6 +5,7 @@ Axes: B rows, T completion tokens. All log-probabilities are natural.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -167,3 +168,21 @@ def kl(logp: Tensor, logp_target: Tensor, estimator: Estimator = "k3") -> Tensor
     if estimator == "k3":
         return log_ratio.expm1() - log_ratio
     raise ValueError(f"Unknown KL estimator {estimator!r}; use 'k1', 'k2' or 'k3'.")
+
+
+Annealing = Literal["cosine", "constant"]
+
+
+def annealed(how: Annealing, step: int, total: int) -> float:
+    """The factor of a weight at `step` of `total` optimiser steps, in [0, 1].
+
+    `constant` is 1. `cosine` is (1 + cos(pi step / total)) / 2: 1 at step 0, 1/2 half way, 0 at the end and after it.
+    """
+    if how == "constant":
+        return 1.0
+    if total <= 0:
+        raise ValueError(
+            f"Cosine annealing needs the planned number of steps, but total_steps={total}; "
+            "give the engine a number of steps, or use anneal='constant'."
+        )
+    return (1 + math.cos(math.pi * min(step, total) / total)) / 2

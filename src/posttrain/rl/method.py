@@ -1,23 +1,34 @@
 """Methods: what a paper changes in GRPO.
 
-A method fills some of six hooks. They live in three scopes, because an engine shuffles and splits a batch before
-the loss: `rollout` and `reward` see the rows of one rank, `credit` the rows of all ranks without a token axis,
-`anchor`, `shape` and `penalty` one micro-batch. A recipe stacks methods on `GRPO`, which fills every hook:
+A method fills some of eight hooks. They live in three scopes, because an engine shuffles and splits a batch before
+the loss:
 
-    recipe = rlad(teacher="Qwen/Qwen3-8B") | some_other_method()
+    this rank's rows           rollout    answer the tasks
+                               reward     add to each row's reward
+    all ranks' rows,           extend     add rows, now that the answers' rewards are known
+    without a token axis       credit     advantages
+                               remember   the method's new state; the only hook that changes it
+    one micro-batch, live      anchor     what the ratio is taken against
+                               shape      rescale or mask the advantages
+                               penalty    a term of the loss, with gradient
 
-Rewards and penalties add up and shapes apply in order; `rollout`, `credit` and `anchor` have one owner.
+A recipe stacks methods on `GRPO`, which answers, credits and anchors where nobody else does:
+
+    recipe = rlad(teacher="Qwen/Qwen3-8B") | ceeh()
+
+Rewards and penalties add up, shapes apply in order, every method remembers its own state; `rollout`, `extend`,
+`credit` and `anchor` have one owner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from posttrain.rl.batch import Credit, Live, Row, Sampler, Table
+from posttrain.rl.batch import Credit, Live, Memory, Row, Sampler, Table, Task
 from posttrain.rl.math import Aggregation
 
 if TYPE_CHECKING:
@@ -33,11 +44,12 @@ class Score:
     """
 
     name: str
-    """The key under which `Live.scores` holds them."""
+    """The key under which `Live.scores` and, with other prompts, `Row.scores` hold them."""
     model: Any = None
     """A path, a hub id or a module; None is the policy itself."""
-    prompt_of_row: Callable[[Row], Any] | None = None
-    """The prompt to score under, from a row; None is the row's own."""
+    prompts_of_row: Callable[[Row], Sequence[Any]] | None = None
+    """N prompts to score a row's tokens under, as text, messages or ids; None is the row's own prompt. The number is
+    the same for all rows. They are there before the reward: `Row.scores` (N, T), `Live.scores` (B, N, T)."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,8 @@ class Method:
 
     name: ClassVar[str] = "method"
     paper: ClassVar[str] = ""
+    reads_text: ClassVar[bool] = False
+    """Whether `Table.prompts` and `Table.completions` are needed; they are gathered over all ranks."""
 
     @property
     def settings(self) -> Settings:
@@ -91,19 +105,33 @@ class Method:
         return ()
 
     def initial_state(self) -> Any:
-        """JSON values that `credit` reads and replaces, saved with every checkpoint; None for no state."""
+        """JSON values that `remember` replaces, saved with every checkpoint; None for no state."""
         return None
 
-    async def rollout(self, tasks: Sequence[Any], sampler: Sampler) -> list[Row]:
-        """Rows for this rank's tasks."""
+    def check_group_size(self, size: int) -> None:
+        """Raise if this method cannot work with groups of this size."""
+
+    def check_state(self, state: Any, keys: Collection[str]) -> None:
+        """Raise if a saved state cannot belong to a data set with these prompt ids."""
+
+    async def rollout(self, tasks: Sequence[Task], sampler: Sampler, state: Any) -> list[Row]:
+        """One row per task of this rank, in their order."""
         raise NotImplementedError  # a hook that is not overridden is never called
 
     async def reward(self, rows: Sequence[Row]) -> Sequence[float]:
         """A term to add to each row's reward; NaN makes the row unscored."""
         raise NotImplementedError
 
+    async def extend(self, table: Table, state: Any, sampler: Sampler) -> list[Row]:
+        """More rows for this rank, now that `table` holds all ranks' answers with their rewards."""
+        raise NotImplementedError
+
     def credit(self, table: Table, state: Any) -> Credit:
         """Advantages from the rewards of all ranks. Must give the same on every rank."""
+        raise NotImplementedError
+
+    def remember(self, table: Table, state: Any) -> Memory:
+        """The state after this generation. Called in training only, after `credit`, with the same table."""
         raise NotImplementedError
 
     def anchor(self, live: Live) -> Tensor:
@@ -119,7 +147,11 @@ class Method:
         raise NotImplementedError
 
     def diagnose(self, live: Live) -> dict[str, Tensor]:
-        """(B, T) values to log as masked means; not a hook, it changes nothing."""
+        """(B, T) values to log as masked means, NaN left out; not a hook, it changes nothing."""
+        return {}
+
+    def diagnose_rows(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
+        """A value per row to log as a mean over all ranks, NaN left out; the row form of `diagnose`."""
         return {}
 
     def fills(self, hook: str) -> bool:

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from posttrain.rl.batch import Credit, Live, Row, Table
+from posttrain.rl.batch import Credit, Live, Memory, Row, Table
 from posttrain.rl.grpo import GRPO
 from posttrain.rl.math import group_any, over_tokens
 from posttrain.rl.method import Method, Score, Settings
 
-OWNED = ("rollout", "credit", "anchor")
-"""Hooks with one owner. The others add up (`reward`, `penalty`) or apply in order (`shape`)."""
+OWNED = ("rollout", "extend", "credit", "anchor")
+"""Hooks with one owner. The others add up (`reward`, `penalty`), apply in order (`shape`) or mind their own
+(`remember`)."""
 
 
 class RecipeClash(ValueError):
@@ -79,6 +80,11 @@ class Recipe:
         """The method that defines `hook`: the one that fills it, else the base."""
         return next((method for method in self.methods if method.fills(hook)), self.base)
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether any method needs the table's texts."""
+        return any(part.reads_text for part in self.parts)
+
     def fills(self, hook: str) -> bool:
         """Whether any method besides the base fills `hook`."""
         return any(method.fills(hook) for method in self.methods)
@@ -136,15 +142,10 @@ class Recipe:
         return total
 
     def credit(self, table: Table, state: Mapping[str, Any] | None = None) -> Credit:
-        """Advantages and row columns; `Credit.state` holds every method's state after this generation.
-
-        The columns `scored`, `correct` and `any_correct` (B,) are always there.
-        """
+        """Advantages and row columns. The columns `scored`, `correct` and `any_correct` (B,) are always there."""
         owner = self.owner("credit")
-        before = dict(self.initial_state() if state is None else state)
-        credit = owner.credit(table, before.get(owner.name))
-        if table.training and credit.state is not None:
-            before[owner.name] = credit.state
+        states = self.initial_state() if state is None else state
+        credit = owner.credit(table, states.get(owner.name))
         scored = table.scored
         columns = {
             "scored": scored.to(table.rewards.dtype),
@@ -153,7 +154,17 @@ class Recipe:
             **credit.columns,
         }
         advantages = torch.where(scored, credit.advantages, torch.zeros_like(credit.advantages))
-        return replace(credit, advantages=advantages, columns=columns, state=before)
+        return replace(credit, advantages=advantages, columns=columns)
+
+    def remember(self, table: Table, state: Mapping[str, Any]) -> Memory:
+        """Every method's state after this generation, by method name, and what they say about it."""
+        after, metrics = dict(state), dict[str, float]()
+        for part in self.parts:
+            if part.fills("remember"):
+                memory = part.remember(table, state[part.name])
+                after[part.name] = memory.state
+                metrics.update(memory.metrics)
+        return Memory(after, metrics)
 
     def anchor(self, live: Live) -> Tensor:
         """(B, T) log-probabilities the ratio is taken against."""
@@ -174,6 +185,15 @@ class Recipe:
     def diagnose(self, live: Live) -> dict[str, Tensor]:
         """(B, T) values to log as masked means."""
         return {key: value for part in self.parts for key, value in part.diagnose(live).items()}
+
+    def diagnose_rows(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
+        """(B,) values to log as means over the rows of all ranks."""
+        return {key: value for part in self.parts for key, value in part.diagnose_rows(rows).items()}
+
+    def check_group_size(self, size: int) -> None:
+        """Raise if any method cannot work with groups of this size."""
+        for part in self.parts:
+            part.check_group_size(size)
 
     def describe(self) -> list[tuple[str, Any, str]]:
         """(setting, value, source) of every hyper-parameter, for people to read."""

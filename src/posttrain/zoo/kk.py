@@ -13,28 +13,13 @@ added in another order: the files differ, and the teacher's accuracies agree wit
 
 from __future__ import annotations
 
-import itertools
-import json
 import random
-import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from rich.progress import Progress
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 from posttrain.tasks.evaluate import Accuracy, complete, judge
 from posttrain.tasks.knights_knaves import (
@@ -47,7 +32,9 @@ from posttrain.tasks.knights_knaves import (
     sample,
     search_trace,
 )
-from posttrain.zoo.sft import Examples, SFTConfig, batches, encode, train
+from posttrain.zoo.building import Phase, appearing, fit, stream, torch_threads, write_card
+from posttrain.zoo.models import Size, load, make_model, make_tokenizer, save
+from posttrain.zoo.sft import Examples, SFTConfig, encode
 
 COMMAND = "posttrain zoo build kk"
 MAX_NEW_TOKENS = 136
@@ -74,12 +61,9 @@ class ModelConfig:
     """Attention heads, each of `width / heads`."""
 
     def __post_init__(self) -> None:
-        if self.layers < 1:
-            raise ValueError(f"layers is {self.layers}; it must be at least 1")
+        Size(self.layers, self.width, self.heads)
         if not 0 <= self.careless_steps < self.sft.steps:
             raise ValueError(f"careless_steps is {self.careless_steps}; expected 0 to {self.sft.steps - 1}")
-        if self.width % (2 * self.heads):
-            raise ValueError(f"width is {self.width}; use a multiple of {2 * self.heads}, twice the heads")
 
 
 TEACHER = ModelConfig(SFTConfig(steps=1500, batch=64), layers=3, pools=((2, 400, 0.15), (3, 30_000, 0.85)))
@@ -130,59 +114,11 @@ def build(out: Path, config: KKConfig) -> dict[str, Any]:
     Raises:
         ValueError: `out` exists, or a pool asks for more puzzles than there are.
     """
-    if out.exists():
-        raise ValueError(f"out is {out}, which exists; remove it or choose another directory")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-            ready = Path(scratch) / out.name
-            cards = {
-                name: _build_one(ready / name, name, model, config)
-                for name, model in (("teacher", config.teacher), ("student", config.student))
-            }
-            ready.rename(out)
-    finally:
-        torch.set_num_threads(before)
-    return cards
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per character of the compact form, `<pad>` (0) and `<eos>` (1); text round-trips exactly."""
-    vocabulary = {token: index for index, token in enumerate(("<pad>", "<eos>", *COMPACT_TOKENS))}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    core.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        pad_token="<pad>",
-        eos_token="<eos>",
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-        model_input_names=["input_ids", "attention_mask"],
-    )
-
-
-def make_model(config: ModelConfig, vocabulary: int) -> Qwen3ForCausalLM:
-    """A Qwen3 with random weights from torch's current seed, in float32."""
-    return Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=vocabulary,
-            hidden_size=config.width,
-            intermediate_size=3 * config.width,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.heads,
-            head_dim=config.width // config.heads,
-            max_position_embeddings=512,
-            initializer_range=0.05,
-            tie_word_embeddings=True,
-            pad_token_id=0,
-            eos_token_id=1,
-            bos_token_id=None,
-        )
-    )
+    with torch_threads(config.threads), appearing(out) as ready:
+        return {
+            name: _build_one(ready / name, name, model, config)
+            for name, model in (("teacher", config.teacher), ("student", config.student))
+        }
 
 
 def training_data(
@@ -246,67 +182,35 @@ def evaluate(
     return judge(completed, rows, compact_verdict)
 
 
-def save(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
-    """Write float16 weights whose `config.json` asks for float32, so that a plain load is ready to train."""
-    model.half()
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        max_new_tokens=MAX_NEW_TOKENS,
-    )
-    model.save_pretrained(directory)
-    model.config.dtype = torch.float32
-    model.config.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    (directory / "model.safetensors").chmod(0o644)
-
-
-def _stream(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Examples]:
-    """Batches of right traces, then of careless ones."""
+def _phases(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Phase]:
+    """Right traces, then careless ones."""
     shares = [share for *_, share in config.pools]
     careful_steps = config.sft.steps - config.careless_steps
     for careless, steps in (("", careful_steps), (config.careless, config.careless_steps)):
         if steps:
-            groups = training_data(config, tokenizer, seed, careless=careless)
-            yield from itertools.islice(batches(groups, shares, batch=config.sft.batch, seed=seed), steps)
+            yield Phase(training_data(config, tokenizer, seed, careless=careless), shares, steps)
 
 
 def _build_one(directory: Path, name: str, model_config: ModelConfig, config: KKConfig) -> dict[str, Any]:
     """Train one model, save it and write its card."""
-    start = time.perf_counter()
-    tokenizer = make_tokenizer()
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        model = make_model(model_config, len(tokenizer))
-    with Progress() as progress:
-        task = progress.add_task(f"kk/{name}: making puzzles", total=model_config.sft.steps)
-        data = _stream(model_config, tokenizer, config.seed)
-
-        def show(step: int, loss: float) -> None:
-            progress.update(task, completed=step + 1, description=f"kk/{name}: loss {loss:.3f}")
-
-        train(model, data, model_config.sft, on_step=show)
-    save(model, tokenizer, directory)
-    facts = {"name": f"kk/{name}", "training_seconds": round(time.perf_counter() - start)}
-    return _write_card(directory, facts, model_config, config)
-
-
-def _write_card(directory: Path, facts: dict[str, Any], model_config: ModelConfig, config: KKConfig) -> dict[str, Any]:
-    """Score the saved model, loaded as float32, and say how it was made."""
-    model = Qwen3ForCausalLM.from_pretrained(directory, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    card = {
-        **facts,
-        "command": COMMAND,
-        "parameters": model.num_parameters(),
-        "accuracy": {f"{people} people": _scores(model, tokenizer, people, n) for people, n in config.evaluation},
-        "seed": config.seed,
-        "threads": config.threads,
-        "training": asdict(model_config),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-    }
-    (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    return card
+    tokenizer = make_tokenizer(COMPACT_TOKENS)
+    size = Size(model_config.layers, model_config.width, model_config.heads)
+    model = make_model(len(tokenizer), size, seed=config.seed)
+    data = stream(_phases(model_config, tokenizer, config.seed), batch=model_config.sft.batch, seed=config.seed)
+    seconds = fit(f"kk/{name}", model, data, model_config.sft)
+    save(model, tokenizer, directory, max_new_tokens=MAX_NEW_TOKENS)
+    model, tokenizer = load(directory)
+    scores = {f"{people} people": _scores(model, tokenizer, people, n) for people, n in config.evaluation}
+    return write_card(
+        directory,
+        name=f"kk/{name}",
+        training_seconds=seconds,
+        command=COMMAND,
+        parameters=model.num_parameters(),
+        facts={"accuracy": scores},
+        config=config,
+        training=model_config,
+    )
 
 
 def _scores(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerBase, people: int, n: int) -> dict[str, float]:

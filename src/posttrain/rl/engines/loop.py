@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from posttrain.rl.batch import Live, Row, Sampled, Table
+from posttrain.rl.batch import Live, Row, Sampled, Table, Task
 from posttrain.rl.loss import policy_loss
+from posttrain.rl.method import Score
 from posttrain.rl.recipe import Recipe
 from posttrain.values import check_group_size
 
 
 class Policy(Protocol):
-    """What the loop needs of a model. It is also what a `Score` names as its model."""
+    """What the loop needs of a model. It is also what a `Score` names as its model.
+
+    A policy whose recipe renders or reads text also has `encode(prompt) -> ids` and `decode(ids) -> text`.
+    """
 
     async def sample(
         self, prompt_ids: list[list[int]], *, max_tokens: int, temperature: float, seed: int
@@ -36,6 +41,48 @@ class Policy(Protocol):
     def parameters(self) -> Iterator[nn.Parameter]:
         """What is trained."""
         ...
+
+
+@dataclass
+class LoopSampler:
+    """The `Sampler` that hooks get: the policy, with a new seed at every call."""
+
+    policy: Any
+    tasks: Sequence[dict[str, Any]]
+    reward: Callable[[Row], float]
+    max_tokens: int
+    seed: random.Random
+    rank: int = 0
+    ranks: int = 1
+
+    async def __call__(
+        self, prompt_ids: Sequence[list[int]], *, max_tokens: int | None = None, temperature: float | None = None
+    ) -> list[Sampled]:
+        """One completion per prompt."""
+        return await self.policy.sample(
+            list(prompt_ids),
+            max_tokens=max_tokens or self.max_tokens,
+            temperature=temperature or 1.0,
+            seed=self.seed.getrandbits(62),
+        )
+
+    def encode(self, prompt: Any) -> list[int]:
+        """Ids as they are; anything else by the policy."""
+        return list(prompt) if prompt and isinstance(prompt[0], int) else self.policy.encode(prompt)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """By the policy, or the ids with spaces."""
+        decode = getattr(self.policy, "decode", None)
+        return decode(ids) if decode is not None else " ".join(map(str, ids))
+
+    async def judge(self, keys: Sequence[str], completions: Sequence[str]) -> list[float]:
+        """The loop's reward on completions of tasks; right if it is above 0."""
+        tasks = {_key(task, i): task for i, task in enumerate(self.tasks)}
+        rows = [
+            Row(tasks[key]["prompt_ids"], self.encode(text), 0, tasks[key], completion=text)
+            for key, text in zip(keys, completions, strict=True)
+        ]
+        return _correct(torch.tensor([self.reward(row) for row in rows])).tolist()
 
 
 def train(
@@ -56,7 +103,7 @@ def train(
     Args:
         recipe: The methods; the models of its scores are policies.
         policy: What is trained, in place.
-        tasks: Each with `prompt_ids`, a list of token ids.
+        tasks: Each with `prompt_ids`, a list of token ids; with a `prompt`, hooks get that instead.
         reward: A row's reward; NaN leaves it unscored. A row is correct if its reward is above 0.
         steps: Generations.
         group_size: Completions per task, at least 2.
@@ -66,25 +113,27 @@ def train(
         seed: Of the sampling, mixed with the step.
     """
     check_group_size(group_size)
+    recipe.check_group_size(group_size)
     _check(recipe)
-    state, common = recipe.initial_state(), {"max_tokens": max_tokens, "temperature": 1.0}
+    state = recipe.initial_state()
     for step in range(steps):
         done, total = step * inner_steps, steps * inner_steps
-        common["seed"] = random.Random(f"{seed}:{step}").getrandbits(62)
-        repeated = [{**task, **common, "group": g} for g, task in enumerate(tasks) for _ in range(group_size)]
-        rows: list[Row] = asyncio.run(recipe.owner("rollout").rollout(repeated, policy.sample))
-        extra = asyncio.run(recipe.reward(rows))
+        sampler = LoopSampler(policy, tasks, reward, max_tokens, random.Random(f"{seed}:{step}"))
+        rows, table, metrics = asyncio.run(_generate(recipe, sampler, state, group_size, done, total))
+        credit = recipe.credit(table, state)
+        state, remembered = recipe.remember(table, state)
         with torch.no_grad():
             logp_old, _, mask = policy.score(rows)
-            scores = {score.name: score.model.score(rows)[0] for score in recipe.scores()}
-        values = [reward(row) + e for row, e in zip(rows, extra, strict=True)]
-        table = table_of(rows, values, logp_old, done, total)
-        credit = recipe.credit(table, state)
-        state = credit.state
+            scores = {
+                score.name: _under_prompts(score, policy, rows, sampler)
+                if score.prompts_of_row
+                else score.model.score(rows)[0]
+                for score in recipe.scores()
+            }
         sums: dict[str, Tensor] = {}
         for inner in range(inner_steps):
             logp, entropy, _ = policy.score(rows)
-            advantages = credit.advantages.unsqueeze(1).expand_as(logp)
+            advantages = credit.advantages.to(logp.dtype).unsqueeze(1).expand_as(logp)
             live = Live(
                 logp, logp_old, mask, advantages, entropy, None, scores, credit.columns,
                 step=done + inner, total_steps=total,
@@ -96,37 +145,92 @@ def train(
             for name, mean in loss.metrics.items():
                 sums[name] = sums.get(name, 0) + torch.stack([mean.total, mean.count])
         means = {name: (value / count).item() for name, (value, count) in sums.items() if count}
-        scored = table.scored
-        yield {
-            "step": step, "reward": table.rewards[scored].mean().item(),
-            "unscored": 1 - scored.float().mean().item(), **credit.metrics, **means,
-        }  # fmt: skip
+        yield {"step": step, **metrics, **credit.metrics, **remembered, **means}
+
+
+async def _generate(
+    recipe: Recipe, sampler: LoopSampler, state: Mapping[str, Any], group_size: int, done: int, total: int
+) -> tuple[list[Row], Table, dict[str, float]]:
+    """Answers and extra rows with their credit table, and the answers' metrics."""
+    tasks = [
+        Task(task.get("prompt", task["prompt_ids"]), group, group * group_size + i, {"id": _key(task, group), **task})
+        for group, task in enumerate(sampler.tasks)
+        for i in range(group_size)
+    ]
+    owner = recipe.owner("rollout")
+    rows: list[Row] = await owner.rollout(tasks, sampler, state.get(owner.name))
+    with torch.no_grad():
+        for score in recipe.scores():
+            if score.prompts_of_row is not None:
+                found = _under_prompts(score, sampler.policy, rows, sampler)
+                rows = [
+                    replace(row, scores={**row.scores, score.name: values[:, : len(row.ids)]})
+                    for row, values in zip(rows, found, strict=True)
+                ]
+    plain = torch.tensor([sampler.reward(row) for row in rows], dtype=torch.float64)
+    table = table_of(rows, plain + torch.tensor(await recipe.reward(rows)), _correct(plain), done, total)
+    scored = table.scored
+    metrics = {"reward": table.rewards[scored].mean().item(), "unscored": 1 - scored.float().mean().item()}
+    if recipe.fills("extend"):
+        owner = recipe.owner("extend")
+        extra = await owner.extend(table, state.get(owner.name), sampler)
+        table = table.with_extra(extra, await recipe.reward(extra))
+        rows = rows + extra
+    for name, values in recipe.diagnose_rows(rows).items():
+        known = [value for value in values if value == value]
+        metrics |= {name: sum(known) / len(known)} if known else {}
+    return rows, table, metrics
+
+
+def _under_prompts(score: Score, policy: Any, rows: Sequence[Row], sampler: LoopSampler) -> Tensor:
+    """(B, N, T) log-probabilities of the rows' tokens under each row's N prompts."""
+    assert score.prompts_of_row is not None
+    scorer = score.model if score.model is not None else policy
+    prompts = [score.prompts_of_row(row) for row in rows]
+    found = [
+        scorer.score([replace(row, prompt_ids=sampler.encode(p[n])) for row, p in zip(rows, prompts, strict=True)])[0]
+        for n in range(len(prompts[0]))
+    ]
+    return torch.stack(found, dim=1)
 
 
 def _check(recipe: Recipe) -> None:
     """Reject what this engine cannot do."""
     for score in recipe.scores():
-        if not hasattr(score.model, "score") or score.prompt_of_row is not None:
+        if not hasattr(score.model, "score") and not (score.model is None and score.prompts_of_row):
             raise ValueError(
                 f"The score {score.name!r} has the model {score.model!r}; this engine needs one with a method "
-                "score(rows), under the row's own prompt."
+                "score(rows)."
             )
     if recipe.settings.kl_beta:
         raise ValueError(f"kl_beta={recipe.settings.kl_beta}, but this engine has no reference policy; use kl_beta=0.")
 
 
-def table_of(rows: Sequence[Row], rewards: Sequence[float], like: Tensor, step: int, steps: int) -> Table:
-    """The credit table of one process; `like` gives the float type."""
-    values = torch.tensor(list(rewards), dtype=like.dtype, device=like.device)
+def table_of(rows: Sequence[Row], rewards: Tensor, correct: Tensor, step: int, steps: int) -> Table:
+    """The credit table of one process's answers."""
     return Table(
-        rewards=values,
-        group=torch.tensor([row.group for row in rows], device=like.device),
-        correct=torch.where(values.isnan(), values, (values > 0).to(values.dtype)),
-        prompt_key=[str(row.task.get("id", row.group)) for row in rows],
-        length=torch.tensor([len(row.ids) for row in rows], device=like.device),
+        rewards=rewards,
+        group=torch.tensor([row.group for row in rows]),
+        correct=correct,
+        prompt_key=[str(row.task["id"]) for row in rows],
+        length=torch.tensor([len(row.ids) for row in rows]),
         step=step,
         total_steps=steps,
+        skill=torch.tensor([row.skill for row in rows]),
+        notes=[row.notes for row in rows],
+        prompts=[row.prompt for row in rows],
+        completions=[row.completion for row in rows],
     )
+
+
+def _correct(rewards: Tensor) -> Tensor:
+    """1 where a reward is above 0, NaN where it is missing."""
+    return torch.where(rewards.isnan(), rewards, (rewards > 0).to(rewards.dtype))
+
+
+def _key(task: Mapping[str, Any], place: int) -> str:
+    """A task's id, or its place."""
+    return str(task.get("id", place))
 
 
 class TabularPolicy(nn.Module):
@@ -149,7 +253,8 @@ class TabularPolicy(nn.Module):
 
     def score(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, entropies and mask, (B, T) each."""
-        ids = torch.tensor([row.ids for row in rows])
+        ids = nn.utils.rnn.pad_sequence([torch.tensor(row.ids) for row in rows], batch_first=True)
+        mask = torch.arange(ids.shape[1]) < torch.tensor([len(row.ids) for row in rows]).unsqueeze(1)
         logp = self.logits[[row.prompt_ids[0] for row in rows], : ids.shape[1]].log_softmax(-1)
         entropy = -(logp.exp() * logp).sum(-1)
-        return logp.gather(-1, ids.unsqueeze(-1)).squeeze(-1), entropy, torch.ones_like(entropy)
+        return logp.gather(-1, ids.unsqueeze(-1)).squeeze(-1), entropy, mask.to(logp.dtype)

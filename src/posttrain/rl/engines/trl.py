@@ -1,15 +1,17 @@
 """TRL 1.16: `GRPOTrainer(...)` becomes `RecipeTrainer(recipe=rlad(teacher=...), ...)`.
 
-It calls `super()` and edits tensors. Credit replaces the advantages of the dict that
-`_generate_and_score_completions` returns and adds the scores; anchor and shape replace `old_per_token_logps` and
-`advantages` when `_compute_loss` makes its first forward, so the student runs once; the penalty is added to the
-loss. The names it relies on are listed in `CONTRACT` and checked by `posttrain doctor`.
+It calls `super()` and edits tensors. A recipe's rollout is TRL's `rollout_func`. Credit replaces the advantages of the
+dict that `_generate_and_score_completions` returns; the rows of `extend` and the scores join it. Anchor and shape
+replace `old_per_token_logps` and `advantages` when `_compute_loss` makes its first forward, so the student runs once;
+the penalty is added to the loss. The names it relies on are listed in `CONTRACT` and checked by `posttrain doctor`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +20,16 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import Sampler as IndexSampler
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import use_adapter
 
-from posttrain.rl.batch import Live, Row, Table
-from posttrain.rl.engines import resume, teachers, trl_config
+from posttrain.rl.batch import Live, Row, Table, Task
+from posttrain.rl.engines import gathered, resume, rows, scoring, teachers, trl_config
+from posttrain.rl.engines.prompt_ids import PromptIds, key_of
+from posttrain.rl.engines.rewards import text_of
+from posttrain.rl.engines.sampling import TRLSampler
 from posttrain.rl.loss import measure, surrogate, without_unscored
 from posttrain.rl.math import Normalizer, aggregate
 from posttrain.rl.recipe import Recipe
-from posttrain.tasks.dataset import prompt_id
 
 CONTRACT = {
     "_generate_and_score_completions": ("inputs",),
@@ -45,8 +50,8 @@ CONTRACT = {
 
 ATTRIBUTES = (
     "_logs", "_metrics", "_step", "current_gradient_accumulation_steps", "eos_token_ids", "num_generations",
-    "num_generations_eval", "num_iterations", "off_policy_mask_threshold", "reward_func_names", "reward_funcs",
-    "reward_processing_classes", "reward_weights", "temperature",
+    "num_generations_eval", "num_iterations", "off_policy_mask_threshold", "reward_func_names", "reward_weights",
+    "temperature",
 )  # fmt: skip
 """What a trainer must have once it trains."""
 
@@ -90,24 +95,34 @@ class RecipeTrainer(GRPOTrainer):
         recipe: Recipe,
         **kwargs: Any,
     ) -> None:
-        if recipe.fills("rollout"):
-            raise ValueError(
-                f"{recipe.owner('rollout').name} samples in its own way, which this engine cannot yet drive."
-            )
-        if any(score.model is None or score.prompt_of_row for score in recipe.scores()):
-            raise ValueError("This engine scores rows under another model, not under another prompt.")
-        teachers.check_references(recipe.scores())
-        self.notes = teachers.check_vocabularies(recipe.scores(), model, kwargs.get("processing_class"))
+        models = [score for score in recipe.scores() if score.model is not None]
+        teachers.check_references(models)
+        self.notes = teachers.check_vocabularies(models, model, kwargs.get("processing_class"))
         args = args if args is not None else GRPOConfig("posttrain-out")
         self.recipe, args, self.sources = trl_config.resolve(recipe, args)
+        if args.num_generations is not None:
+            self.recipe.check_group_size(args.num_generations)
         self.method_state = self.recipe.initial_state()
         self.sampler: resume.ReplayingSampler | None = None
         self._live_inputs: dict[str, Any] | None = None
         self._live: Live | None = None
-        super().__init__(model, reward_funcs=reward_funcs, args=args, **kwargs)
-        if recipe.fills("reward"):
-            self._append_reward(self._method_rewards)
-        self.teachers = teachers.load(recipe.scores(), self)
+        if recipe.fills("extend") and args.use_vllm and args.vllm_importance_sampling_correction:
+            raise ValueError(
+                f"{recipe.owner('extend').name} adds rows of its own, for which TRL's correction of vLLM's "
+                "log-probabilities is not made; set vllm_importance_sampling_correction=False."
+            )
+        if recipe.fills("rollout"):
+            if kwargs.get("rollout_func") is not None:
+                raise ValueError(f"{recipe.owner('rollout').name} samples in its own way; leave rollout_func out.")
+            kwargs["rollout_func"] = self._rollout
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
+            super().__init__(model, reward_funcs=reward_funcs, args=args, **kwargs)
+        self.hook_sampler = TRLSampler(self)
+        self.teachers = teachers.load(models, self)
+        self.prompts = PromptIds(self.train_dataset)
+        if self.method_state:
+            self.notes += self.prompts.check()
         self.add_callback(resume.BoundaryCallback(self))
 
     # -- what the recipe sets, for people -----------------------------------------------------------------------
@@ -141,6 +156,19 @@ class RecipeTrainer(GRPOTrainer):
 
     # -- once per generation ------------------------------------------------------------------------------------
 
+    def _rollout(self, prompts: Sequence[Any], _trainer: Any) -> dict[str, Any]:
+        """TRL's `rollout_func`: one row per prompt of this process."""
+        first = self.accelerator.process_index * len(prompts)
+        size: Any = self.num_generations if self.model.training else self.num_generations_eval
+        tasks = [Task(prompt, (first + i) // size, first + i, self._inputs[i]) for i, prompt in enumerate(prompts)]
+        owner = self.recipe.owner("rollout")
+        self._rolled = asyncio.run(owner.rollout(tasks, self.hook_sampler, self.method_state.get(owner.name)))
+        return {
+            "prompt_ids": [row.prompt_ids for row in self._rolled],
+            "completion_ids": [row.ids for row in self._rolled],
+            "logprobs": [list(row.logps) for row in self._rolled] if self.use_vllm else None,
+        }
+
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         rewards: Any = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         for name, column in zip(self.reward_func_names, rewards.unbind(1), strict=True):
@@ -150,62 +178,144 @@ class RecipeTrainer(GRPOTrainer):
                     "there is none."
                 )
         self._rewards: Tensor = rewards
-        self._lengths = torch.tensor([len(ids) for ids in completion_ids_list], device=rewards.device)
+        self._completions = [text_of(completion) for completion in completions]
+        self._completion_ids: list[list[int]] = completion_ids_list
         return self._rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        out = super()._generate_and_score_completions(inputs)
-        training = self.model.training
-        table = self._table(inputs, out, training)
-        credit = self.recipe.credit(table, self.method_state)
-        if training:
-            self.method_state = credit.state
-        rows = len(inputs)
-        local = slice(self.accelerator.process_index * rows, (self.accelerator.process_index + 1) * rows)
-        out["advantages"] = credit.advantages[local].to(out["advantages"].dtype)
-        for name, column in credit.columns.items():
-            out[f"{PREFIX}column.{name}"] = column[local]
+        self._inputs, self._rolled = inputs, []
+        out: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if self.teachers and ("num_images" in out or "pixel_values" in out):
             raise ValueError(
                 "The teacher is scored on text alone, but the batch has images; train those without a teacher."
             )
+        training, rank = self.model.training, self.accelerator.process_index
+        answers = self._score_prompts(self._answers(out), out)
+        table = self._table(answers, training)
+        extra: list[Row] = []
+        counts = [0] * self.accelerator.num_processes
+        if training and self.recipe.fills("extend"):
+            owner = self.recipe.owner("extend")
+            extra = asyncio.run(owner.extend(table, self.method_state.get(owner.name), self.hook_sampler))
+            table, counts = gathered.with_extra(table, extra, asyncio.run(self.recipe.reward(extra)))
+            tokens = gather_object([len(row.prompt_ids) + len(row.ids) for row in extra])
+            self.state.num_input_tokens_seen += sum(tokens)
+        credit = self.recipe.credit(table, self.method_state)
+        metrics = dict(credit.metrics)
+        if training:
+            self.method_state, found = self.recipe.remember(table, self.method_state)
+            metrics.update(found)
+        if any(counts):
+            out = self._join(out, extra, counts)
+        size = len(out["prompt_ids"])
+        own = {name: gathered.own(c, len(inputs), counts, rank, size) for name, c in credit.columns.items()}
+        out["advantages"] = gathered.own(credit.advantages, len(inputs), counts, rank, size).to(torch.float32)
+        out.update({f"{PREFIX}column.{name}": column for name, column in own.items()})
         for score in self.recipe.scores():
-            out[f"{PREFIX}score.{score.name}"] = self._score(self.teachers[score.name], out)
-        if not bool(table.scored.all()):
+            if score.prompts_of_row is None:
+                out[f"{PREFIX}score.{score.name}"] = scoring.under_model(self, self.teachers[score.name], out)
+        if any(counts) or not bool(table.scored.all()):
             self._drop_unscored(out)
-        self._log_generation(table, credit.advantages, credit.metrics)
+        self._log_rows([*answers, *extra])
+        self._log_generation(table, credit.advantages, metrics)
         return out
 
-    def _table(self, inputs: list[dict[str, Any]], out: Mapping[str, Any], training: bool) -> Table:
-        """The rows of all ranks, in the order of the gathered rewards."""
-        weights = self.reward_weights.to(self._rewards.device)
-        required = torch.where(weights == 0, torch.zeros_like(self._rewards), self._rewards * weights)
-        rewards = required.sum(dim=1)
-        if "correct" in self.reward_func_names:
-            correct = self._rewards[:, self.reward_func_names.index("correct")]
-        else:
-            correct = torch.where(rewards.isnan(), rewards, (rewards > 0).to(rewards.dtype))
+    def _answers(self, out: Mapping[str, Any]) -> list[Row]:
+        """The answers of this process as rows."""
+        rolled = self._rolled or [
+            Row(ids[mask.bool()].tolist(), completion, -1, task, task.get("prompt"))
+            for ids, mask, completion, task in zip(
+                out["prompt_ids"], out["prompt_mask"], self._completion_ids, self._inputs, strict=True
+            )
+        ]
+        return [replace(row, completion=text) for row, text in zip(rolled, self._completions, strict=True)]
+
+    def _score_prompts(self, answers: list[Row], out: dict[str, Any]) -> list[Row]:
+        """The rows with their log-probabilities under other prompts, which also join the batch."""
+        for score in self.recipe.scores():
+            if score.prompts_of_row is not None:
+                found = scoring.under_prompts(self, score, answers, out)
+                out[f"{PREFIX}score.{score.name}"] = found
+                answers = [
+                    replace(row, scores={**row.scores, score.name: values[:, : len(row.ids)]})
+                    for row, values in zip(answers, found, strict=True)
+                ]
+        return answers
+
+    def _table(self, answers: Sequence[Row], training: bool) -> Table:
+        """The answers of all ranks, in the order of the gathered rewards."""
+        rewards, correct = self._judged(self._rewards)
+        gather: Any = self.accelerator.gather
+        device = rewards.device
+        if self.recipe.fills("reward"):
+            own = torch.tensor(asyncio.run(self.recipe.reward(answers)), dtype=rewards.dtype, device=device)
+            terms = gather(own)
+            self._log_recipe_reward(terms, training)
+            rewards = rewards + terms
         size: Any = self.num_generations if training else self.num_generations_eval
+        rolls, reads = self.recipe.fills("rollout"), self.recipe.reads_text
         return Table(
             rewards=rewards,
-            group=torch.arange(len(rewards), device=rewards.device) // size,
+            group=torch.arange(len(rewards), device=device) // size,
             correct=correct,
-            prompt_key=gather_object([_key(row) for row in inputs]),
-            length=self.accelerator.gather(self._lengths),
+            prompt_key=gather_object([key_of(row) for row in self._inputs]),
+            length=gather(torch.tensor([len(row.ids) for row in answers], device=device)),
             step=self.state.global_step,
             total_steps=self.state.max_steps,
             training=training,
+            skill=gather(torch.tensor([row.skill for row in answers], device=device)) if rolls else None,
+            notes=gather_object([row.notes for row in answers]) if rolls else None,
+            prompts=gather_object([row["prompt"] for row in self._inputs]) if reads else None,
+            completions=gather_object([row.completion for row in answers]) if reads else None,
         )
 
+    def _judged(self, found: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) rewards and (B,) verdicts from the columns (B, functions) of the reward functions."""
+        weights = self.reward_weights.to(found.device)
+        rewards = torch.where(weights == 0, torch.zeros_like(found), found * weights).sum(dim=1)
+        if "correct" in self.reward_func_names:
+            return rewards, found[:, self.reward_func_names.index("correct")]
+        return rewards, torch.where(rewards.isnan(), rewards, (rewards > 0).to(rewards.dtype))
+
+    def verdicts(self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any) -> Tensor:
+        """(B,) verdicts of the reward functions on completions of all ranks, which give equally many."""
+        return self._judged(super()._calculate_rewards(inputs, prompts, completions, completion_ids))[1]
+
+    def stock_logps(self, model: Any, ids: Tensor, mask: Tensor, width: int, chunk: int) -> Tensor:
+        """(B, C) log-probabilities of the last `width` ids, by TRL's own pass in row chunks."""
+        return super()._get_per_token_logps_and_entropies(model, ids, mask, width, batch_size=chunk)[0]
+
+    def _join(self, out: dict[str, Any], extra: Sequence[Row], counts: Sequence[int]) -> dict[str, Any]:
+        """The batch with this rank's extra rows, filled up to a number that all ranks share and that divides.
+
+        TRL's mean over rows would count the filling, so the loss is scaled by all rows over real rows.
+        """
+        answers = len(out["prompt_ids"])
+        pad_id: Any = self._tokenizer.pad_token_id
+        if extra:
+            batch = rows.to_batch(extra, pad_id, self.accelerator.device)
+            self._add_logps(batch, out)
+            out = rows.merge(out, batch, pad_id, PREFIX)
+        parts = self.args.steps_per_generation
+        size = -(-(answers + max(counts)) // parts) * parts
+        real = answers * len(counts) + sum(counts)
+        out = rows.fill_up(out, size)
+        out[f"{PREFIX}scale"] = torch.tensor(size * len(counts) / real, device=self.accelerator.device)
+        return out
+
     @torch.no_grad()
-    def _score(self, model: Any, out: Mapping[str, Any]) -> Tensor:
-        """(B, C) log-probabilities of the completions under `model`, scored in row chunks by the fused head."""
-        ids = torch.cat([out["prompt_ids"], out["completion_ids"]], dim=1)
-        mask = torch.cat([out["prompt_mask"], out["completion_mask"]], dim=1)
-        args = self.args
-        chunk = args.per_device_train_batch_size if self.model.training else args.per_device_eval_batch_size
-        completion = out["completion_ids"].size(1)
-        return super()._get_per_token_logps_and_entropies(model, ids, mask, completion, batch_size=chunk)[0]
+    def _add_logps(self, batch: dict[str, Tensor], out: Mapping[str, Any]) -> None:
+        """The log-probabilities under the old and the reference policy, where the answers have them."""
+        if "old_per_token_logps" in out:
+            batch["old_per_token_logps"] = scoring.under_model(self, self.model, batch)
+        if "ref_per_token_logps" not in out:
+            return
+        if self.ref_model is not None:
+            batch["ref_per_token_logps"] = scoring.under_model(self, self.ref_model, batch)
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
+            batch["ref_per_token_logps"] = scoring.under_model(self, self.model, batch)
 
     def _drop_unscored(self, out: dict[str, Any]) -> None:
         """Mask the rows without a reward and count the trained tokens anew."""
@@ -213,6 +323,20 @@ class RecipeTrainer(GRPOTrainer):
         tool_mask = out.get("tool_mask", torch.ones_like(out["completion_mask"]))
         out["tool_mask"] = tool_mask * scored
         out["num_items_in_batch"] = self.accelerator.gather(_loss_mask(out).sum()).sum()
+
+    def _log_recipe_reward(self, terms: Tensor, training: bool) -> None:
+        """The methods' own reward beside those of the reward functions."""
+        log = self._metrics["train" if training else "eval"]
+        log["rewards/recipe/mean"].append(torch.nanmean(terms).item())
+        self._logs["rewards"]["recipe"].extend(terms.tolist())
+
+    def _log_rows(self, found: Sequence[Row]) -> None:
+        """Log the recipe's row means over all ranks."""
+        log = self._metrics["train" if self.model.training else "eval"]
+        for name, values in self.recipe.diagnose_rows(found).items():
+            known = [value for value in gather_object(list(values)) if value == value]
+            if known:
+                log[name].append(sum(known) / len(known))
 
     def _log_generation(self, table: Table, advantages: Tensor, metrics: Mapping[str, float]) -> None:
         """Put the advantages that are trained into the completions table, and the counts into the metrics."""
@@ -237,10 +361,12 @@ class RecipeTrainer(GRPOTrainer):
         live: Live | None = self._live
         self._live = None
         penalty = None if live is None else self.recipe.penalty(live)
-        if live is None or penalty is None:
-            return loss
         aggregation = self.recipe.settings.aggregation or "sequence"
-        return loss + aggregate(penalty, live.mask, aggregation, self._normalizer(live.mask, inputs))
+        if live is not None and penalty is not None:
+            loss = loss + aggregate(penalty, live.mask, aggregation, self._normalizer(live.mask, inputs))
+        if aggregation == "sequence" and f"{PREFIX}scale" in inputs:
+            loss = loss * inputs[f"{PREFIX}scale"]
+        return loss
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         out = super()._get_per_token_logps_and_entropies(*args, **kwargs)
@@ -338,6 +464,9 @@ class RecipeTrainer(GRPOTrainer):
                 )
         if not saved["boundary"]:
             self.notes.append(f"{checkpoint} ended inside a generation window; its unused completions are lost.")
+        for part in self.recipe.parts:
+            if part.name in saved["methods"] and self.prompts.sized:
+                part.check_state(saved["methods"][part.name], self.prompts.places)
         self.method_state = saved["methods"]
 
     def _identity(self) -> dict[str, Any]:
@@ -348,29 +477,6 @@ class RecipeTrainer(GRPOTrainer):
                 settings[s["name"]] = ", ".join(filter(None, [settings.get(s["name"]), s["value"]]))
         return {"recipe": self.recipe.name, "settings": settings}
 
-    # -- rewards of methods -------------------------------------------------------------------------------------
-
-    def _append_reward(self, function: Any) -> None:
-        """One more reward function, of weight 1."""
-        self.reward_funcs.append(function)
-        self.reward_func_names.append("recipe")
-        self.reward_processing_classes.append(None)
-        self.reward_weights = torch.cat([self.reward_weights, torch.ones(1)])
-
-    def _method_rewards(
-        self,
-        prompts: Sequence[Any],
-        completions: Sequence[Any],
-        completion_ids: Sequence[list[int]],
-        **columns: Any,
-    ) -> list[float]:
-        per_row = {name: values for name, values in columns.items() if isinstance(values, list)}
-        rows = [
-            Row([], ids, -1, {name: values[i] for name, values in per_row.items()}, prompt, completion)
-            for i, (prompt, completion, ids) in enumerate(zip(prompts, completions, completion_ids, strict=True))
-        ]
-        return asyncio.run(self.recipe.reward(rows))
-
 
 def _loss_mask(batch: Mapping[str, Any]) -> Tensor:
     """(B, C) 1 on the tokens that are trained."""
@@ -380,13 +486,6 @@ def _loss_mask(batch: Mapping[str, Any]) -> Tensor:
 def _strip(inputs: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     """The entries under a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in inputs.items() if key.startswith(prefix)}
-
-
-def _key(row: Mapping[str, Any]) -> str:
-    """A stable id of a data row: its `id`, or a hash of its prompt."""
-    if row.get("id") is not None:
-        return str(row["id"])
-    return prompt_id(row.get("prompt", ""))
 
 
 def _short(value: Any) -> str:

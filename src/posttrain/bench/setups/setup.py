@@ -1,0 +1,69 @@
+"""What a comparison trains on: a shipped student, prompts, held-out prompts, a verifier, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from posttrain.tasks.verdict import Verifier
+
+
+class DataSet(NamedTuple):
+    """Rows to train on and their judge."""
+
+    rows: list[dict[str, Any]]
+    verify: Verifier
+
+
+class Trained(NamedTuple):
+    """What the measures at the end of a run are taken on."""
+
+    model: Any
+    """The trained model."""
+    tokenizer: Any
+    """Its tokenizer."""
+    recipe: Any
+    """What it was trained with."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One task with its tiny models and the settings tuned for them on seeds 0 to 2."""
+
+    student: str
+    """Name in the zoo."""
+    rows: Callable[[int], list[dict[str, Any]]]
+    """Training rows of a seed."""
+    held_out: Callable[[int], dict[str, list[dict[str, Any]]]]
+    """About n evaluation rows in named groups, the same for every seed."""
+    verify: Verifier
+    """Judges a completion."""
+    max_completion: int
+    """Longest completion in tokens."""
+    learning_rate: float
+    """For the student, with AdamW."""
+    steps: int
+    """Optimiser steps of a run."""
+    teacher: str = ""
+    """Name in the zoo; empty if the task has none."""
+    prompts: int = 16
+    """Per generation."""
+    group_size: int = 8
+    """Completions per prompt."""
+    slices: int = 1
+    """Optimiser steps per generation, each on its share of the completions."""
+    inner_steps: int = 1
+    """Passes over the completions of one generation."""
+    eval_rows: int = 200
+    """Held-out prompts."""
+    eval_every: int = 5
+    """Optimiser steps between evaluations."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Given to every method that has a field of this name, such as how critiques are asked for."""
+    data: Mapping[str, Callable[[int], DataSet]] = field(default_factory=dict)
+    """Other rows that an arm can train on, by name, from a seed."""
+    measure: Callable[[Trained], dict[str, float]] | None = None
+    """What is measured once at the end, by name."""
+    curves: Mapping[str, str] = field(default_factory=dict)
+    """Metrics of the training log to keep for the picture, and their titles."""
