@@ -7,17 +7,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import startup, step_time, teacher_memory
+from benchmarks import method_cost, startup, step_time, teacher_memory
 from posttrain.bench.record import provenance
 from posttrain.files import write_json
 
 
 def main() -> None:
     """Measure and report; ratios above their bound are marked, not failed: a busy machine is not a bug."""
-    found = {"startup": startup.measure(), "teacher_memory": teacher_memory.measure(), "step_time": step_time.measure()}
+    found = {
+        "startup": startup.measure(),
+        "teacher_memory": teacher_memory.measure(),
+        "step_time": step_time.measure(),
+        "method_cost": method_cost.measure(),
+    }
     write_json(Path("results/bench.json"), {**provenance(), **found})
     table = Table("figure", "measured", "at most", title="benchmarks", title_justify="left")
     speed, memory, start = found["step_time"], found["teacher_memory"], found["startup"]
+    cost = found["method_cost"]
     for name, value, bound in [
         (
             "step time, RecipeTrainer / GRPOTrainer",
@@ -25,6 +31,14 @@ def main() -> None:
             speed["recipe_over_stock"]["at_most"],
         ),
         ("step time, RLAD / GRPO", speed["rlad_over_grpo"]["median"], speed["rlad_over_grpo"]["at_most"]),
+        *(
+            (title, cost[key]["median"], cost[key]["at_most"])
+            for title, key in [
+                ("step time, CEEH / GRPO", "ceeh_over_grpo"),
+                ("scoring under 5 prompts / 5 plain passes", "skill_scoring_over_plain"),
+                ("second order / GRPO at equal tokens", "second_order_over_grpo_per_token"),
+            ]
+        ),
         ("teacher pass, peak memory / plain log_softmax", memory["ratio"], memory["at_most"]),
         ("import posttrain / import torch", start["import_posttrain_over_torch"], start["import_at_most"]),
         ("import posttrain.rl / import torch", start["import_posttrain_rl_over_torch"], start["import_at_most"]),

@@ -32,33 +32,35 @@ def measure(pairs: int = 9) -> dict[str, Any]:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
-    teacher = _model(1)
+    teacher = model(1)
     stock, ours, plain, distilled = [], [], [], []
-    _run(GRPOTrainer)
+    run(GRPOTrainer)
     for _ in range(pairs):
-        stock.append(_run(GRPOTrainer))
-        ours.append(_run(RecipeTrainer, recipe=engine_default()))
+        stock.append(run(GRPOTrainer))
+        ours.append(run(RecipeTrainer, recipe=engine_default()))
     for _ in range(pairs):
-        plain.append(_run(RecipeTrainer, recipe=grpo()))
-        distilled.append(_run(RecipeTrainer, recipe=rlad(teacher, alpha=1.0, clip_high=0.2)))
+        plain.append(run(RecipeTrainer, recipe=grpo()))
+        distilled.append(run(RecipeTrainer, recipe=rlad(teacher, alpha=1.0, clip_high=0.2)))
     forward = statistics.median(_teacher_forward() for _ in range(pairs))
     step = statistics.median(plain) / STEPS
     return {
-        "recipe_over_stock": _ratio(ours, stock) | {"at_most": 1.05},
-        "rlad_over_grpo": _ratio(distilled, plain) | {"at_most": round(1 + forward / step + 0.05, 4)},
+        "recipe_over_stock": ratio(ours, stock) | {"at_most": 1.05},
+        "rlad_over_grpo": ratio(distilled, plain) | {"at_most": round(1 + forward / step + 0.05, 4)},
         "teacher_forward_over_step": round(forward / step, 4),
         "step_seconds": round(step, 4),
-        "setting": f"Qwen3 of {_model(0).num_parameters() / 1e6:.1f} M parameters, {ROWS} rows of {PROMPT} + "
+        "setting": f"Qwen3 of {model(0).num_parameters() / 1e6:.1f} M parameters, {ROWS} rows of {PROMPT} + "
         f"{COMPLETION} tokens, vocabulary {VOCABULARY}, {STEPS} steps a run, {pairs} pairs, one thread",
     }
 
 
-def _ratio(first: list[float], second: list[float]) -> dict[str, float]:
+def ratio(first: list[float], second: list[float]) -> dict[str, float]:
+    """Median and range of the ratios of pairs."""
     ratios = sorted(a / b for a, b in zip(first, second, strict=True))
     return {"median": round(statistics.median(ratios), 4), "low": round(ratios[0], 4), "high": round(ratios[-1], 4)}
 
 
-def _model(seed: int) -> Qwen3ForCausalLM:
+def model(seed: int) -> Qwen3ForCausalLM:
+    """A random Qwen3."""
     torch.manual_seed(seed)
     return Qwen3ForCausalLM(
         Qwen3Config(
@@ -68,13 +70,15 @@ def _model(seed: int) -> Qwen3ForCausalLM:
     )  # fmt: skip
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One word is one token."""
     core = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w0"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="w0", eos_token="w1")
 
 
-def _data() -> Dataset:
+def data() -> Dataset:
+    """64 prompts of equal length."""
     rows = [{"prompt": " ".join(f"w{(17 * i + 31 * j) % 4000 + 2}" for j in range(PROMPT))} for i in range(64)]
     return Dataset.from_list(rows)
 
@@ -83,17 +87,24 @@ def _reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
     return [sum(i % 2 for i in ids) / len(ids) for ids in completion_ids]
 
 
-def _run(cls: Any, **recipe: Any) -> float:
+def trainer(cls: Any, folder: str, *, group: int = 8, rewards: Any = None, **recipe: Any) -> Any:
+    """A trainer on two prompts a step, whose completions all have the same length."""
+    args = GRPOConfig(
+        folder, per_device_train_batch_size=ROWS * group // 8, num_generations=group, max_completion_length=COMPLETION,
+        max_steps=STEPS, learning_rate=1e-5, report_to=[], disable_tqdm=True, use_cpu=True, bf16=False,
+        save_strategy="no", seed=0, generation_kwargs={"min_new_tokens": COMPLETION},
+    )  # fmt: skip
+    return cls(
+        model(0), rewards or _reward, args, train_dataset=data(), processing_class=tokenizer(), **recipe,
+    )  # fmt: skip
+
+
+def run(cls: Any, **options: Any) -> float:
     """Seconds of one training run."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        args = GRPOConfig(
-            folder, per_device_train_batch_size=ROWS, num_generations=8, max_completion_length=COMPLETION,
-            max_steps=STEPS, learning_rate=1e-5, report_to=[], disable_tqdm=True, use_cpu=True, bf16=False,
-            save_strategy="no", seed=0, generation_kwargs={"min_new_tokens": COMPLETION},
-        )  # fmt: skip
-        trainer = cls(_model(0), _reward, args, train_dataset=_data(), processing_class=_tokenizer(), **recipe)
+        built = trainer(cls, folder, **options)
         start = time.perf_counter()
-        trainer.train()
+        built.train()
         return time.perf_counter() - start
 
 
@@ -101,12 +112,12 @@ def _teacher_forward() -> float:
     """Seconds of one no-grad fused forward of the teacher on a step's rows, timed on its own."""
     from trl.trainer import add_fused_lm_head
 
-    model = _model(1).eval()
-    add_fused_lm_head(model)
+    teacher = model(1).eval()
+    add_fused_lm_head(teacher)
     ids = torch.randint(2, VOCABULARY, (ROWS, PROMPT + COMPLETION))
     labels = ids.clone()
     labels[:, :PROMPT] = -100
     with torch.no_grad():
         start = time.perf_counter()
-        model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels, fused_lm_head=True)
+        teacher(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels, fused_lm_head=True)
         return time.perf_counter() - start

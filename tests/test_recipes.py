@@ -15,15 +15,14 @@ def test_a_recipe_s_flags_are_understood(script, tmp_path, monkeypatch):
     launcher = tmp_path / "accelerate"
     launcher.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     launcher.chmod(0o755)
-    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin", "DATA": "problems.jsonl"}
     said = subprocess.check_output(["bash", str(script), "--steps", "7"], env=path, text=True).splitlines()
     command = said[said.index("posttrain") + 1 :]
     assert command[0] == "train"
     seen = []
     monkeypatch.setattr(train, "train", lambda *parts: seen.append(parts))
     train.main(command[1:])
-    data, method, run, _ = seen[0]
+    _, method, run, _ = seen[0]
     assert run.steps == 7, "what the user adds has the last word"
-    assert run.prompts * run.group_size == 256
-    assert method.alpha == 0.5
-    assert data.reward == "logic-rl"
+    run.split(1)
+    assert method.name.replace("_", "-") in script.stem

@@ -100,7 +100,7 @@ def test_what_is_no_text_has_no_flag(capsys):
     """How critiques are asked for is an object with functions."""
     shown = helped(capsys, "train", "second_order", "--help")
     assert "--critiques" in shown
-    assert "--form" not in shown
+    assert "--critique-form" not in shown
 
 
 def test_compare_help(capsys):

@@ -14,9 +14,23 @@ import torch
 from torch import Tensor
 
 from posttrain.rl import (
-    Live, Normalizer, Recipe, c_rl, ceeh, engine_default, entropy_bonus, grpo, kdrl, lc_r1, length_penalty, opd,
-    policy_loss, rlad, second_order, upskill,
-)  # fmt: skip
+    Live,
+    Normalizer,
+    Recipe,
+    c_rl,
+    ceeh,
+    engine_default,
+    entropy_bonus,
+    grpo,
+    kdrl,
+    lc_r1,
+    length_penalty,
+    opd,
+    policy_loss,
+    rlad,
+    second_order,
+    upskill,
+)
 
 TEACHER = "the teacher"
 
@@ -171,7 +185,7 @@ def select(live: Live, rows: Tensor | slice) -> Live:
         logp_old=live.logp_old[rows],
         mask=live.mask[rows],
         advantages=live.advantages[rows],
-        entropy=None if live.entropy is None else leaf(live.entropy[rows]),
+        entropy=None if live.entropy is None else live.entropy[rows],
         logp_ref=None if live.logp_ref is None else live.logp_ref[rows],
         scores={name: value[rows] for name, value in live.scores.items()},
         columns={name: value[rows] for name, value in live.columns.items()},

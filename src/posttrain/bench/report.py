@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +21,77 @@ COLORS = (
 
 
 def tables(result: dict[str, Any]) -> list[Any]:
-    """Two rich tables of one row per arm: how fast each learns, and where it ends and what it costs."""
-    first, config = result["first"], result["config"]
+    """Rich tables of one row per arm: how fast each learns, where it ends and what it costs, what else was measured."""
     learning = _table(
-        f"{config['task']}: {result['n']} seeds, {config['steps']} steps of {config['prompts']} x "
-        f"{config['group_size']} completions",
+        f"{result['config']['task']}: {result['n']} seeds, {_scale(result)}",
         "success: right answers among the completions sampled while training. area: mean over training of the "
-        f"greedy accuracy on {config['eval_rows']} held-out puzzles. gain: difference to {first} on the same seeds, "
-        "with a 95 % bootstrap interval; wins: seeds on which it is positive.",
+        f"greedy accuracy on {result['config']['eval_rows']} held-out prompts. gain: difference to {result['first']} "
+        "on the same seeds, with a 95 % bootstrap interval; wins: seeds on which it is positive.",
         ("success", "gain", "wins", "area", "gain", "wins"),
-    )
-    ending = _table(
-        "at the end",
-        "final: greedy accuracy, held out. KL: to the teacher, nats per token. veto: tokens without a gradient, "
-        "of those with A > 0 and with A < 0. tokens and seconds: of one run.",
-        ("final", *groups(result), "KL", "veto A>0", "veto A<0", "tokens", "seconds"),
     )
     for label, arm in result["arms"].items():
         gaps = [arm["sampled_auc_minus_first"], arm["auc_minus_first"]]
-        success, area = ((_gain(gap), f"{gap['wins']}/{gap['n']}") if label != first else ("", "") for gap in gaps)
+        success, area = (
+            (_gain(gap), f"{gap['wins']}/{gap['n']}") if label != result["first"] else ("", "") for gap in gaps
+        )
         learning.add_row(label, f"{arm['sampled_auc']['mean']:.3f}", *success, f"{arm['auc']['mean']:.3f}", *area)
-        ending.add_row(
+    return [learning, _ending(result), *_measured(result)]
+
+
+def _ending(result: dict[str, Any]) -> Any:
+    """Final accuracy, distance to the teacher where there is one, vetoes and cost."""
+    has_teacher = "final_teacher_kl" in result["arms"][result["first"]]
+    distance = ("KL to the teacher",) if has_teacher else ()
+    table = _table(
+        "at the end",
+        "final: greedy accuracy, held out."
+        + (" KL: nats per token." if has_teacher else "")
+        + " veto: tokens without a gradient, of those with A > 0 and with A < 0. tokens and seconds: of one run.",
+        ("final", *groups(result), *distance, "veto A>0", "veto A<0", "tokens", "seconds"),
+    )
+    for label, arm in result["arms"].items():
+        table.add_row(
             label,
             f"{arm['final']['mean']:.3f}",
             *(f"{arm['final_by_group'][g]['mean']:.3f}" for g in groups(result)),
-            f"{arm['final_teacher_kl']['mean']:.3f}",
+            *([f"{arm['final_teacher_kl']['mean']:.3f}"] if has_teacher else []),
             _share(arm["veto_positive"]),
             _share(arm["veto_negative"]),
             f"{arm['tokens'] / 1000:.0f}k",
             f"{arm['seconds']:.0f}",
         )
-    return [learning, ending]
+    return table
+
+
+def _measured(result: dict[str, Any]) -> list[Any]:
+    """What the task measures at the end; at most six columns a table."""
+    names, found = measures(result), []
+    for start in range(0, len(names), 6):
+        part = names[start : start + 6]
+        caption = "mean over seeds and half the width of its 95 % interval; - where an arm has no such thing."
+        table = _table("measured at the end", caption, part)
+        for label, arm in result["arms"].items():
+            table.add_row(label, *(_spread(arm["measured"].get(name)) for name in part))
+        found.append(table)
+    return found
+
+
+def measures(result: dict[str, Any]) -> list[str]:
+    """The names of what any arm was measured by at the end; none in results of tasks that measure nothing more."""
+    return list(dict.fromkeys(name for arm in result["arms"].values() for name in arm.get("measured", {})))
+
+
+def _scale(result: dict[str, Any]) -> str:
+    config = result["config"]
+    return f"{config['steps']} steps of {config['prompts']} x {config['group_size']} completions"
+
+
+def _spread(value: dict[str, float] | None) -> str:
+    if value is None:
+        return "-"
+    digits = 1 if abs(value["mean"]) >= 10 else 3
+    half = (value["high"] - value["low"]) / 2
+    return f"{value['mean']:.{digits}f} ±{half:.{digits}f}" if value["n"] > 1 else f"{value['mean']:.{digits}f}"
 
 
 def _table(title: str, caption: str, columns: Sequence[str]) -> Any:
@@ -84,31 +126,36 @@ def _share(value: float | None) -> str:
 
 
 def picture(result: dict[str, Any], path: Path, *, title: str) -> Path:
-    """Success while training, held-out accuracy, final accuracy by group and paired gains; whole or not there."""
+    """Success while training and held-out accuracy, then what the task measures; whole or not there."""
     need("matplotlib").use("Agg")
     pyplot = need("matplotlib.pyplot")
     style = {
         "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
         "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.edgecolor": "#888888",
     }  # fmt: skip
+    draw = [_draw_success, _draw_accuracy, *(partial(_draw_log, name=name) for name in result.get("curves", {}))]
+    if names := measures(result):
+        draw += [partial(_draw_measure, name=name) for name in names]
+    else:
+        draw += [_draw_groups, _draw_gains]
+    columns = 2 if len(draw) == 4 else 3
+    rows = math.ceil(len(draw) / columns)
     with pyplot.rc_context(style):
-        figure, ((success, accuracy), (bars, gains)) = pyplot.subplots(
-            2, 2, figsize=(12, 7 + 0.15 * len(result["arms"])), layout="constrained"
-        )
-        _draw_success(success, result)
-        _draw_accuracy(accuracy, result)
-        _draw_groups(bars, result)
-        _draw_gains(gains, result)
-        handles, labels = success.get_legend_handles_labels()
+        height = rows * (2.6 + 0.12 * len(result["arms"])) + 1
+        figure, axes = pyplot.subplots(rows, columns, figsize=(12, height), layout="constrained")
+        for axis, function in zip_longest(axes.flat, draw):
+            if function is None:
+                axis.set_visible(False)
+            else:
+                function(axis, result)
+        handles, labels = axes.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
-        config = result["config"]
         figure.suptitle(
-            f"{title}\n{result['n']} seeds, {config['steps']} steps of {config['prompts']} x {config['group_size']} "
-            "completions; bands and bars are 95 % intervals over seeds",
+            f"{title}\n{result['n']} seeds, {_scale(result)}; bands and bars are 95 % intervals over seeds",
             x=0.01, ha="left", fontsize=11,
         )  # fmt: skip
-        with whole(path) as partial:
-            figure.savefig(partial, dpi=120, format="png")
+        with whole(path) as part:
+            figure.savefig(part, dpi=120, format="png")
         pyplot.close(figure)
     return path
 
@@ -144,8 +191,38 @@ def _draw_accuracy(axis: Any, result: dict[str, Any]) -> None:
         if len(curves) > 1:
             half = 1.96 * curves.std(axis=0, ddof=1) / math.sqrt(len(curves))
             axis.fill_between(arm["steps"], mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
-    axis.set(title="Greedy accuracy on held-out puzzles", xlabel="optimiser steps", ylim=(0, 1))
+    axis.set(title="Greedy accuracy, held out", xlabel="optimiser steps", ylim=(0, 1))
     axis.grid(axis="y", alpha=0.25)
+
+
+def _draw_log(axis: Any, result: dict[str, Any], name: str) -> None:
+    """A metric of the training log, a mean over five steps."""
+    for label, arm in result["arms"].items():
+        mean, half = (_smooth(values) for values in arm["logged"][name])
+        steps, color = np.arange(1, len(mean) + 1), _colors(result)[label]
+        axis.plot(steps, mean, color=color, linewidth=1.8)
+        axis.fill_between(steps, mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
+    axis.set(title=result["curves"][name], xlabel="optimiser steps")
+    axis.set_ylim(bottom=0)
+    axis.grid(axis="y", alpha=0.25)
+
+
+def _draw_measure(axis: Any, result: dict[str, Any], name: str) -> None:
+    """One measure at the end: a small dot per seed, a large one and a bar for the mean of an arm."""
+    labels = list(result["arms"])
+    for i, label in enumerate(labels):
+        found = result["arms"][label]["measured"].get(name)
+        if found is None:
+            continue
+        color, seeds = _colors(result)[label], found["by_seed"]
+        offsets = np.linspace(-0.2, 0.2, len(seeds)) if len(seeds) > 1 else np.zeros(1)
+        axis.scatter(seeds, i + offsets, color=color, alpha=0.45, s=12, linewidths=0)
+        axis.plot([found["low"], found["high"]], [i, i], color=color, linewidth=2.5)
+        axis.plot(found["mean"], i, "o", color=color, markersize=7)
+    axis.set_yticks([])
+    axis.set_ylim(len(labels) - 0.5, -0.5)
+    axis.set(title=name[0].upper() + name[1:])
+    axis.grid(axis="x", alpha=0.25)
 
 
 def _draw_groups(axis: Any, result: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from posttrain.tasks.verdict import Verifier
 from posttrain.tasks.verifiers import VerifierName, verifier
 from posttrain.values import literal
 
-USAGE = """usage: posttrain train RECIPE --model MODEL (--dataset FILE | --task knights-knaves) [...]
+USAGE = """usage: posttrain train RECIPE --model MODEL (--dataset FILE | --task TASK) [...]
 
 recipes:
 {recipes}
@@ -44,8 +44,8 @@ class Data:
     """Leave out lines that cannot be used, and say which, instead of stopping at the first."""
     chat: bool | None = None
     """Put a plain prompt into the model's chat template as a user turn; by default if the model has one."""
-    task: Literal["knights-knaves"] | None = None
-    """Make puzzles instead of reading a data set."""
+    task: Literal["knights-knaves", "gsm8k"] | None = None
+    """Make puzzles instead of reading a data set, or read `dataset` as GSM8K's own file."""
     people: tuple[int, ...] = (3, 4, 5, 6, 7)
     """For the task: persons per puzzle, 2 to 8 (Logic-RL trains on 3 to 7)."""
     puzzles: int = 1000
@@ -54,7 +54,9 @@ class Data:
     """For the task: 1 or 0, or Logic-RL's format and answer reward (-3 to 3)."""
 
     def __post_init__(self) -> None:
-        if (self.dataset is None) == (self.task is None):
+        if self.task == "gsm8k" and self.dataset is None:
+            raise ValueError("--task gsm8k needs GSM8K's own file: give it with --dataset train.jsonl.")
+        if self.task != "gsm8k" and (self.dataset is None) == (self.task is None):
             raise ValueError(
                 "Give either --dataset FILE or --task knights-knaves: there must be one source of prompts."
             )
@@ -116,6 +118,10 @@ def train(data: Data, method: Any, run_config: Any, base: Any = None) -> None:
 
 def _rows(data: Data) -> tuple[list[dict[str, Any]], Verifier]:
     """Training rows and their judge."""
+    if data.task == "gsm8k" and data.dataset is not None:
+        from posttrain.tasks import gsm8k
+
+        return gsm8k.rows(data.dataset), verifier("math")
     if data.dataset is not None:
         loaded = load(data.dataset, data.columns, skip_broken=data.skip_broken)
         for broken in loaded.skipped:

@@ -56,6 +56,8 @@ class RunConfig:
     """Go on from the newest complete checkpoint in `output_dir`."""
     lora_rank: int = 0
     """Train a LoRA adapter of this rank instead of all weights; 0 for all weights."""
+    lora_alpha: int = 0
+    """LoRA's scale, over its rank; 0 for twice the rank."""
     vllm: bool = False
     """Generate with vLLM, as TRL does it."""
     cpu: bool = False
@@ -68,7 +70,7 @@ class RunConfig:
         for name in ("steps", "prompts", "inner_steps", "slices", "max_completion"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
-        for name in ("micro_batch", "save_every", "lora_rank"):
+        for name in ("micro_batch", "save_every", "lora_rank", "lora_alpha"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
         if not self.temperature > 0:
@@ -140,7 +142,7 @@ def trainer(
         train_dataset=datasets.Dataset.from_list([dict(row) for row in rows], on_mixed_types="use_json"),
         processing_class=processing_class,
         callbacks=list(callbacks),
-        peft_config=_lora(config.lora_rank),
+        peft_config=_lora(config.lora_rank, config.lora_alpha),
     )
     built.remove_callback(need("transformers").PrinterCallback)
     return built
@@ -229,6 +231,8 @@ def _has_accelerator() -> bool:
     return torch.accelerator.is_available()
 
 
-def _lora(rank: int) -> Any:
+def _lora(rank: int, alpha: int) -> Any:
     """A LoRA over all linear layers, or None."""
-    return need("peft").LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear") if rank else None
+    if not rank:
+        return None
+    return need("peft").LoraConfig(r=rank, lora_alpha=alpha or 2 * rank, target_modules="all-linear")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import tempfile
 import time
@@ -28,9 +27,7 @@ class StartConfig:
     """What every start checkpoint is built from."""
 
     sft: SFTConfig
-    """Steps, batch and learning rate."""
-    careless_steps: int = 0
-    """Steps on careless traces, after those on right ones."""
+    """Training on right examples."""
     size: Size = SMALL
     """Shape of the model."""
     seed: int = 0
@@ -41,8 +38,6 @@ class StartConfig:
     """Held-out prompts on the card, per kind."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.careless_steps < self.sft.steps:
-            raise ValueError(f"careless_steps is {self.careless_steps}; expected 0 to {self.sft.steps - 1}")
         for name in ("threads", "evaluation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -50,14 +45,14 @@ class StartConfig:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training on one kind of examples."""
+    """A stretch of training on one kind of examples, with a schedule of its own."""
 
     groups: Sequence[Examples]
     """Examples of similar length."""
     shares: Sequence[float]
     """Each group's share of the batches."""
-    steps: int
-    """Optimiser steps."""
+    sft: SFTConfig
+    """Steps, batch and learning rate."""
 
 
 def build_start(
@@ -90,8 +85,10 @@ def build_start(
     with torch_threads(config.threads), appearing(out) as ready:
         tokenizer = make_tokenizer(tokens)
         model = make_model(len(tokenizer), config.size, seed=config.seed)
-        data = stream(phases(tokenizer), batch=config.sft.batch, seed=config.seed)
-        seconds = fit(name, model, data, config.sft)
+        seconds = 0
+        for phase in phases(tokenizer):
+            data = batches(phase.groups, phase.shares, batch=phase.sft.batch, seed=config.seed)
+            seconds += fit(name, model, data, phase.sft)
         save(model, tokenizer, ready / "start", max_new_tokens=max_new_tokens)
         model, tokenizer = load(ready / "start")
         card = write_card(
@@ -107,17 +104,11 @@ def build_start(
     return {"start": card}
 
 
-def stream(phases: Iterator[Phase], *, batch: int, seed: int) -> Iterator[Examples]:
-    """The batches of one phase after another."""
-    for phase in phases:
-        yield from itertools.islice(batches(phase.groups, phase.shares, batch=batch, seed=seed), phase.steps)
-
-
 def fit(name: str, model: Qwen3ForCausalLM, data: Iterator[Examples], config: SFTConfig) -> int:
     """Train in place behind a progress bar; returns the seconds it took."""
     start = time.perf_counter()
     with Progress() as progress:
-        task = progress.add_task(f"{name}: making examples", total=config.steps)
+        task = progress.add_task(f"{name}: training", total=config.steps)
 
         def show(step: int, loss: float) -> None:
             progress.update(task, completed=step + 1, description=f"{name}: loss {loss:.3f}")

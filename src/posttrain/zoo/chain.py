@@ -1,9 +1,9 @@
 """Train `chain/start` from nothing: chained sums with wordy traces, careless late in a chain.
 
 It first learns from right traces, then for a short while from careless ones, in which a step after the fourth that
-wraps around (9 + 4 = 3, 2 - 5 = 7) is one too high more often than not. So short chains are solved, long ones often
-are not, and what was learnt first can be brought back. A trace says nearly everything twice, but leaves out each
-repetition with a small probability: shorter right traces are there to be found.
+wraps around (9 + 4 = 3, 2 - 5 = 7) is mostly wrong, always in the same way. So short chains are solved, long ones
+often are not, and what was learnt first can be brought back, one sum after another. A trace says nearly everything
+twice, but leaves out each repetition with a small probability: shorter right traces are there to be found.
 
 On one thread, the same configuration, machine and library versions give identical weight files.
 
@@ -26,19 +26,21 @@ from posttrain.tasks.chain import LEVELS, MAX_TOKENS, TOKENS, Level, apply, chai
 from posttrain.zoo.building import Phase, StartConfig, build_start, check_share, score
 from posttrain.zoo.sft import SFTConfig, encode
 
-SFT = SFTConfig(steps=1300, batch=64)
-"""Long enough to be right on nearly every chain before the careless traces begin."""
+CAREFUL = SFTConfig(steps=1100, batch=64)
+"""Long enough to be right on nearly every chain."""
+CARELESS = SFTConfig(steps=200, batch=64, learning_rate=1e-3, warmup=20)
+"""Long enough to pick up the mistakes, and not to forget how it is done."""
 
 
 @dataclass(frozen=True)
 class ChainConfig(StartConfig):
     """The model to build."""
 
-    sft: SFTConfig = SFT
-    """Steps, batch and learning rate."""
-    careless_steps: int = 200
-    """Steps on careless traces, after those on right ones."""
-    slip: float = 0.85
+    sft: SFTConfig = CAREFUL
+    """Training on right traces."""
+    careless: SFTConfig = CARELESS
+    """Training on careless traces, after that."""
+    slip: float = 0.8
     """Probability that a careless trace gets a step wrong that can go wrong."""
     sure_steps: int = 4
     """Steps at the start of a chain that never go wrong."""
@@ -69,14 +71,14 @@ def build(out: Path, config: ChainConfig) -> dict[str, Any]:
 
 
 def worked(prompt: str, *, slip: float, sure_steps: int, wordiness: float, coin: random.Random) -> str:
-    """A wordy trace. After `sure_steps`, a step that wraps around is one too high with probability `slip`."""
+    """A wordy trace. After `sure_steps`, a step that wraps around gets its own wrong sum with probability `slip`."""
     value, rest = operations(prompt)
     sums = []
     for place, (sign, number) in enumerate(rest):
         total = apply(value, sign, number)
         wraps = total < value if sign == "+" else total > value
         if wraps and place >= sure_steps and coin.random() < slip:
-            total = (total + 1) % 10
+            total = (total + 1 + (value * number + (sign == "+")) % 9) % 10
         sums.append(total)
         value = total
     repeated, restated = ([coin.random() < wordiness for _ in sums] for _ in range(2))
@@ -94,11 +96,11 @@ def evaluate(
 def _phases(config: ChainConfig, tokenizer: PreTrainedTokenizerBase) -> Iterator[Phase]:
     """Right traces, then careless ones; one group of examples per number of steps."""
     counts = list(itertools.chain.from_iterable(LEVELS.values()))
-    for slip, length in ((0.0, config.sft.steps - config.careless_steps), (config.slip, config.careless_steps)):
+    for slip, sft in ((0.0, config.sft), (config.slip, config.careless)):
         coin = random.Random(config.seed)
         write = partial(worked, slip=slip, sure_steps=config.sure_steps, wordiness=config.wordiness, coin=coin)
         groups = []
         for steps in counts:
             prompts = [row["prompt"] for row in chains(config.examples, steps=steps, seed=config.seed)]
             groups.append(encode(tokenizer, [(prompt, write(prompt)) for prompt in prompts]))
-        yield Phase(groups, [1.0] * len(groups), length)
+        yield Phase(groups, [1.0] * len(groups), sft)

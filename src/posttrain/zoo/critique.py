@@ -1,8 +1,8 @@
 """Train `critique/start` from nothing: it solves, judges and repairs short sums, and is careless at all three.
 
 It first learns from right working, then for a short while from careless working, in which a step that crosses a ten
-(7 + 5, 12 - 3) is one too high more often than not, and from critiques that recompute as carelessly and now and then
-toss a coin for their verdict. What was learnt first can be brought back, by solving and by judging.
+(7 + 5, 12 - 3) is mostly too high, always by the same amount, and from critiques that recompute carelessly too
+and now and then toss a coin for their verdict. What was learnt first can be brought back, by solving and by judging.
 
 On one thread, the same configuration, machine and library versions give identical weight files.
 
@@ -34,23 +34,25 @@ from posttrain.zoo.building import Phase, StartConfig, build_start, check_share,
 from posttrain.zoo.sft import SFTConfig, encode
 
 FORM = SumCritique()
-SFT = SFTConfig(steps=1200, batch=64)
-"""Long enough to be right on nearly every question before the careless traces begin."""
+CAREFUL = SFTConfig(steps=1000, batch=64)
+"""Long enough to be right on nearly every question."""
+CARELESS = SFTConfig(steps=200, batch=64, learning_rate=1e-3, warmup=20)
+"""Long enough to pick up the mistakes, and not to forget how it is done."""
 
 
 @dataclass(frozen=True)
 class CritiqueConfig(StartConfig):
     """The model to build."""
 
-    sft: SFTConfig = SFT
-    """Steps, batch and learning rate."""
-    careless_steps: int = 250
-    """Steps on careless traces, after those on right ones."""
+    sft: SFTConfig = CAREFUL
+    """Training on right traces."""
+    careless: SFTConfig = CARELESS
+    """Training on careless traces, after that."""
     slip: float = 0.85
     """Probability that careless working gets a step wrong that crosses a ten."""
-    judging_slip: float = 0.6
-    """The same for the working in careless critiques, which are a little more careful."""
-    guess: float = 0.25
+    judging_slip: float = 0.3
+    """The same for the working in careless critiques, which are more careful: at 1/2 they would judge by chance."""
+    guess: float = 0.2
     """Probability that a careless critique tosses a coin for its verdict."""
     shares: tuple[float, float, float] = (0.4, 0.45, 0.15)
     """Shares of the batches that solve, judge and repair."""
@@ -100,12 +102,13 @@ def build(out: Path, config: CritiqueConfig) -> dict[str, Any]:
 
 
 def work(prompt: str, *, slip: float, coin: random.Random) -> str:
-    """Working in which a step that crosses a ten is one too high with probability `slip`."""
+    """Working in which a step that crosses a ten is 1 to 3 too high with probability `slip`; how much is the step's."""
     value, rest = operations(prompt)
     found = []
     for step in rest:
         crosses = value // 10 != (value + step) // 10
-        value += step + (crosses and coin.random() < slip)
+        slips = crosses and coin.random() < slip
+        value += step + (1 + value * abs(step) % 3 if slips else 0)
         found.append(value)
     return working(prompt, found)
 
@@ -189,9 +192,8 @@ def _response(row: dict[str, Any], slip: float, coin: random.Random) -> str:
 
 def _phases(config: CritiqueConfig, tokenizer: PreTrainedTokenizerBase) -> Iterator[Phase]:
     """Right working, then careless working; one group of examples per kind and number of steps."""
-    careful_steps = config.sft.steps - config.careless_steps
     careful, careless = (0.0, 0.0, 0.0), (config.slip, config.judging_slip, config.guess)
-    for (slip, judging_slip, guess), length in ((careful, careful_steps), (careless, config.careless_steps)):
+    for (slip, judging_slip, guess), sft in ((careful, config.sft), (careless, config.careless)):
         coin = random.Random(config.seed)
         groups = []
         for steps, n in zip((2, 3), config.questions, strict=True):
@@ -200,7 +202,7 @@ def _phases(config: CritiqueConfig, tokenizer: PreTrainedTokenizerBase) -> Itera
                 rows, slip=slip, judging_slip=judging_slip, guess=guess, responses_slip=config.slip, coin=coin
             )
             groups += [encode(tokenizer, pairs) for pairs in made]
-        yield Phase(groups, config.shares * 2, length)
+        yield Phase(groups, config.shares * 2, sft)
 
 
 def _scores(

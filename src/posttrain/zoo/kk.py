@@ -13,6 +13,7 @@ added in another order: the files differ, and the teacher's accuracies agree wit
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ from posttrain.tasks.knights_knaves import (
     sample,
     search_trace,
 )
-from posttrain.zoo.building import Phase, appearing, fit, stream, torch_threads, write_card
+from posttrain.zoo.building import appearing, fit, torch_threads, write_card
 from posttrain.zoo.models import Size, load, make_model, make_tokenizer, save
-from posttrain.zoo.sft import Examples, SFTConfig, encode
+from posttrain.zoo.sft import Examples, SFTConfig, batches, encode
 
 COMMAND = "posttrain zoo build kk"
 MAX_NEW_TOKENS = 136
@@ -182,13 +183,14 @@ def evaluate(
     return judge(completed, rows, compact_verdict)
 
 
-def _phases(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Phase]:
-    """Right traces, then careless ones."""
+def _stream(config: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> Iterator[Examples]:
+    """Batches of right traces, then of careless ones, under one schedule."""
     shares = [share for *_, share in config.pools]
     careful_steps = config.sft.steps - config.careless_steps
     for careless, steps in (("", careful_steps), (config.careless, config.careless_steps)):
         if steps:
-            yield Phase(training_data(config, tokenizer, seed, careless=careless), shares, steps)
+            groups = training_data(config, tokenizer, seed, careless=careless)
+            yield from itertools.islice(batches(groups, shares, batch=config.sft.batch, seed=seed), steps)
 
 
 def _build_one(directory: Path, name: str, model_config: ModelConfig, config: KKConfig) -> dict[str, Any]:
@@ -196,8 +198,7 @@ def _build_one(directory: Path, name: str, model_config: ModelConfig, config: KK
     tokenizer = make_tokenizer(COMPACT_TOKENS)
     size = Size(model_config.layers, model_config.width, model_config.heads)
     model = make_model(len(tokenizer), size, seed=config.seed)
-    data = stream(_phases(model_config, tokenizer, config.seed), batch=model_config.sft.batch, seed=config.seed)
-    seconds = fit(f"kk/{name}", model, data, model_config.sft)
+    seconds = fit(f"kk/{name}", model, _stream(model_config, tokenizer, config.seed), model_config.sft)
     save(model, tokenizer, directory, max_new_tokens=MAX_NEW_TOKENS)
     model, tokenizer = load(directory)
     scores = {f"{people} people": _scores(model, tokenizer, people, n) for people, n in config.evaluation}

@@ -39,7 +39,7 @@ class SkillsConfig(StartConfig):
     """The model to build; two layers of 128, as in the paper."""
 
     sft: SFTConfig = WARMUP
-    """Steps, batch and learning rate."""
+    """Training on right answers."""
     prompts: int = 260
     """Training prompts; there are 266."""
     strategies: int = 5
@@ -84,7 +84,7 @@ def examples(config: SkillsConfig) -> list[tuple[str, str]]:
 
 
 def _phases(config: SkillsConfig, tokenizer: PreTrainedTokenizerBase) -> Iterator[Phase]:
-    yield Phase([encode(tokenizer, examples(config))], [1.0], config.sft.steps)
+    yield Phase([encode(tokenizer, examples(config))], [1.0], config.sft)
 
 
 def _scores(

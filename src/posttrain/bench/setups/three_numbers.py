@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,10 @@ from posttrain.rl.skills import score_skills
 from posttrain.rl.upskill import UpSkill, skill_information, with_skill
 from posttrain.tasks.three_numbers import MAX_TOKENS, three_numbers, three_numbers_verdict
 
-TRAIN, EVALUATED = 266, 150
-"""All prompts there are."""
+TRAIN, HELD_OUT = 266, 150
+"""All prompts there are. As in the paper, training and evaluation draw from all of them."""
+EVALUATED = 300
+"""Prompts at the end."""
 ATTEMPTS = 5
 REPEATS = 4
 """Rounds of attempts, to lessen the noise."""
@@ -26,11 +29,11 @@ def setup() -> Setup:
     """The paper's 32 prompts of 5 completions, without a KL."""
     return Setup(
         student="skills/start",
-        rows=lambda seed: three_numbers(TRAIN, seed=seed),
-        held_out=lambda n: {"held out": three_numbers(min(n, EVALUATED), seed=1, split="eval")},
+        rows=_rows,
+        held_out=lambda n: {"all prompts": _rows(1)[:n]},
         verify=three_numbers_verdict,
         max_completion=MAX_TOKENS,
-        learning_rate=3e-4,
+        learning_rate=5e-4,
         steps=400,
         prompts=32,
         group_size=5,
@@ -40,10 +43,16 @@ def setup() -> Setup:
     )
 
 
+def _rows(seed: int) -> list[dict[str, Any]]:
+    """All prompts, in an order of the seed's."""
+    rows = three_numbers(TRAIN, seed=seed) + three_numbers(HELD_OUT, seed=seed, split="eval")
+    return random.Random(seed).sample(rows, len(rows))
+
+
 def _measure(trained: Trained) -> dict[str, float]:
-    """Held-out prompts: with every strategy once, or plainly as often; information about the strategy in nats."""
+    """Every strategy once, or plainly as often; information about the strategy in nats."""
     method = next((m for m in trained.recipe.methods if isinstance(m, UpSkill) and m.skills > 1), None)
-    rows = three_numbers(EVALUATED, seed=1, split="eval")
+    rows = _rows(1)[:EVALUATED]
     skills = method.skills if method else ATTEMPTS
     asked = [with_skill(r["prompt"], z, method.template) if method else r["prompt"] for r in rows for z in _z(skills)]
     answers = [row["answer"] for row in rows for _ in _z(skills)]
