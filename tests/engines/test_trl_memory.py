@@ -1,4 +1,4 @@
-"""A teacher costs no (rows x tokens x vocabulary) logits: its head works in tiles."""
+"""Scoring costs no (rows x tokens x vocabulary) logits: a teacher's head works in tiles, other prompts in chunks."""
 
 import torch
 from datasets import Dataset
@@ -7,7 +7,7 @@ from trl.kernels import chunked_logprob
 
 import tiny
 from engines import runs
-from posttrain.rl import rlad
+from posttrain.rl import Row, rlad, upskill
 from posttrain.rl.engines import scoring
 from posttrain.rl.engines.trl import RecipeTrainer
 
@@ -57,3 +57,18 @@ def test_scoring_never_holds_logits_of_all_tokens(tmp_path, monkeypatch):
         scored = scoring.under_model(trainer, trainer.teachers["teacher"], batch)
     torch.testing.assert_close(scored, expected, atol=1e-5, rtol=1e-5)
     assert watch.elements == 64 * VOCABULARY < ROWS * TOKENS * VOCABULARY / 2
+
+
+def test_other_prompts_hold_logits_of_one_chunk_of_rows(tmp_path):
+    """Eight rows under three prompts are 24; two of them and the completion alone have logits at a time."""
+    trainer = runs.trainer(
+        tmp_path, upskill(**(runs.SKILLS | {"skills": 3})), model=tiny.model(0, vocab=VOCABULARY, hidden=32),
+        num_generations=3, per_device_train_batch_size=2, gradient_accumulation_steps=3,
+    )  # fmt: skip
+    batch = sampled()
+    rows = [Row([0], ids.tolist(), 0, prompt="abcdefgh", skill=1) for ids in batch["completion_ids"]]
+    (score,) = trainer.recipe.scores()
+    with Largest() as watch:
+        found = scoring.under_prompts(trainer, score, rows, batch)
+    assert found.shape == (ROWS, 3, TOKENS)
+    assert 2 * TOKENS * VOCABULARY <= watch.elements <= 2 * (TOKENS + 1) * VOCABULARY

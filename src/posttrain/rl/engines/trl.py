@@ -339,11 +339,11 @@ class RecipeTrainer(GRPOTrainer):
                 log[name].append(sum(known) / len(known))
 
     def _log_generation(self, table: Table, advantages: Tensor, metrics: Mapping[str, float]) -> None:
-        """Put the advantages that are trained into the completions table, and the counts into the metrics."""
-        shown = self._logs["advantages"]
-        for _ in range(min(len(shown), len(advantages))):
+        """Put the answers' advantages that are trained into the completions table, and the counts into the metrics."""
+        shown, trained = self._logs["advantages"], advantages[table.answers].tolist()
+        for _ in range(min(len(shown), len(trained))):
             shown.pop()
-        shown.extend(advantages.tolist())
+        shown.extend(trained)
         log = self._metrics["train" if table.training else "eval"]
         log["unscored"].append(1 - table.scored.float().mean().item())
         log["correct"].append(torch.nanmean(table.correct).item())

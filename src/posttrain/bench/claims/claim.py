@@ -1,0 +1,123 @@
+"""What a claim is, and the cells that say whether it holds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from posttrain import stats
+from posttrain.bench.compare import CompareConfig
+
+Cell = Callable[[dict[str, Any]], str]
+"""From a result file to what the page says."""
+
+
+class Experiment(NamedTuple):
+    """One comparison."""
+
+    title: str
+    """Of the picture."""
+    config: CompareConfig
+    """What is compared."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the table."""
+
+    method: str
+    """As in the catalog."""
+    paper: str
+    """What the paper says, with its number."""
+    test: str
+    """What is tested here."""
+    experiment: str
+    """A key of `EXPERIMENTS`."""
+    measured: Cell
+    """The cell, from the result file."""
+
+
+def gain(label: str, measure: str = "auc") -> Cell:
+    """Paired difference of an arm to the first."""
+
+    def cell(result: dict[str, Any]) -> str:
+        return verdict(result["arms"][label][f"{measure}_minus_first"])
+
+    return cell
+
+
+def versus(first: str, others: tuple[str, ...], measure: str = "final") -> Cell:
+    """One arm against several: means, and the paired difference to the best of them."""
+
+    def cell(result: dict[str, Any]) -> str:
+        arms = result["arms"]
+        best = max(others, key=lambda label: arms[label][measure]["mean"])
+        gap = stats.paired(arms[first][f"{measure}_by_seed"], arms[best][f"{measure}_by_seed"])
+        table = ", ".join(f"{label} {arms[label][measure]['mean']:.3f}" for label in (first, *others))
+        said = verdict({**gap.difference._asdict(), "wins": gap.wins}, f" against `{best}`")
+        return f"{said} ({table})"
+
+    return cell
+
+
+def larger(name: str, first: str, second: str, digits: int = 3) -> Cell:
+    """Whether a measure at the end is larger in one arm than in another."""
+
+    def cell(result: dict[str, Any]) -> str:
+        a, b = (values(result, label, name) for label in (first, second))
+        gap = stats.paired(a, b)
+        said = verdict({**gap.difference._asdict(), "wins": gap.wins}, digits=digits)
+        return f"{said} ({mean(a):.{digits}f} against {mean(b):.{digits}f})"
+
+    return cell
+
+
+def ordered(name: str, labels: Sequence[str]) -> Cell:
+    """Whether the means of a measure rise along the arms, and between which neighbours the interval says so."""
+
+    def cell(result: dict[str, Any]) -> str:
+        found = [values(result, label, name) for label in labels]
+        gaps = [stats.paired(after, before).difference for before, after in itertools.pairwise(found)]
+        holds = "holds" if all(gap.low > 0 for gap in gaps) else "undecided"
+        if any(gap.high < 0 for gap in gaps):
+            holds = "does not hold"
+        means = " < ".join(f"`{label}` {mean(v):.3f}" for label, v in zip(labels, found, strict=True))
+        return f"**{holds}**: claimed {means}; steps {', '.join(interval(gap._asdict()) for gap in gaps)}"
+
+    return cell
+
+
+def tabled(names: Sequence[str], labels: Sequence[str]) -> Cell:
+    """Measures of several arms, without a verdict."""
+
+    def cell(result: dict[str, Any]) -> str:
+        parts = []
+        for label in labels:
+            found = [f"{name} {mean(values(result, label, name)):.3f}" for name in names]
+            parts.append(f"`{label}`: {', '.join(found)}")
+        return "; ".join(parts)
+
+    return cell
+
+
+def values(result: dict[str, Any], label: str, name: str) -> list[float]:
+    """A measure at the end by seed."""
+    return result["arms"][label]["measured"][name]["by_seed"]
+
+
+def mean(numbers: Sequence[float]) -> float:
+    """The mean."""
+    return sum(numbers) / len(numbers)
+
+
+def verdict(gap: dict[str, Any], against: str = "", digits: int = 3) -> str:
+    """Holds, does not hold or undecided, with the interval and the seeds."""
+    holds = "holds" if gap["low"] > 0 else ("does not hold" if gap["high"] < 0 else "undecided")
+    return f"**{holds}**{against}: {interval(gap, digits)}, larger on {gap['wins']} of {gap['n']} seeds"
+
+
+def interval(value: dict[str, Any], digits: int = 3) -> str:
+    """A difference with its interval."""
+    return f"{value['mean']:+.{digits}f} [{value['low']:+.{digits}f}, {value['high']:+.{digits}f}]"
