@@ -30,7 +30,7 @@ def rows(*pairs):
 
 
 def test_one_id_for_two_prompts_is_an_error():
-    with pytest.raises(ValueError, match="The id 'a' stands for two different prompts.*give each prompt its own id"):
+    with pytest.raises(ValueError, match=r"The id 'a' stands for two different prompts.*give each prompt its own id"):
         PromptIds(rows(("a", "1?"), ("b", "2?"), ("a", "3?"))).check()
 
 

@@ -68,6 +68,7 @@ def test_other_prompts_hold_logits_of_one_chunk_of_rows(tmp_path):
     batch = sampled()
     rows = [Row([0], ids.tolist(), 0, prompt="abcdefgh", skill=1) for ids in batch["completion_ids"]]
     (score,) = trainer.recipe.scores()
+    trainer.model.train()
     with Largest() as watch:
         found = scoring.under_prompts(trainer, score, rows, batch)
     assert found.shape == (ROWS, 3, TOKENS)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import TrainerCallback
 
 import tiny
 from engines import runs
-from posttrain.rl import Credit, Memory, Method, Recipe, grpo, rlad
+from posttrain.rl import Credit, Memory, Method, ceeh, grpo, rlad, second_order
 from posttrain.rl.engines import resume
 from posttrain.rl.math import group_advantages
 
@@ -40,9 +41,11 @@ class Counting(Method):
         return Memory({"seen": state["seen"] + 1})
 
 
-def recipe() -> Recipe:
-    """A teacher in the ratio and a credit with memory."""
-    return rlad(tiny.model(7, scale=3.0)) | Counting()
+RECIPES = {
+    "teacher": lambda: rlad(tiny.model(7, scale=3.0)) | Counting(),
+    "history": lambda: ceeh(kl_beta=0) | second_order(**runs.CRITIQUES),
+}
+"""A teacher in the ratio and a credit with memory; or a history of every prompt and a cache of answers."""
 
 
 def lines(trained, after: int) -> list[dict]:
@@ -55,9 +58,10 @@ def lines(trained, after: int) -> list[dict]:
     ]
 
 
-def start(folder: Path, **overrides):
+def start(folder: Path, name: str = "teacher", **overrides):
     """A trainer that saves."""
-    return runs.trainer(folder, recipe(), **(WINDOW | overrides))
+    rewards = runs.at_least_two if name == "history" else tiny.early_letters
+    return runs.trainer(folder, RECIPES[name](), rewards=rewards, **(WINDOW | overrides))
 
 
 class KillAt(TrainerCallback):
@@ -72,11 +76,18 @@ class KillAt(TrainerCallback):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    """Twenty steps in one go."""
-    trained = start(tmp_path_factory.mktemp("unbroken"))
-    trained.train()
+def whole(tmp_path_factory):
+    """Twenty steps in one go, with each recipe."""
+    trained = {name: start(tmp_path_factory.mktemp(name), name) for name in RECIPES}
+    for one in trained.values():
+        one.train()
     return trained
+
+
+@pytest.fixture(scope="module")
+def unbroken(whole):
+    """The one with a teacher."""
+    return whole["teacher"]
 
 
 def test_checkpoints_fall_on_generation_boundaries(unbroken):
@@ -104,10 +115,42 @@ def test_averages_over_several_steps_do_not_span_a_checkpoint(tmp_path):
     assert torch.equal(runs.parameters(again), runs.parameters(whole))
 
 
-@pytest.mark.parametrize("step", [7, 15], ids=["in the middle of a window", "second epoch"])
-def test_kill_9_and_resume(unbroken, tmp_path, step):
+@pytest.mark.parametrize("step", [10, 12, 16])
+def test_what_methods_remember_survives(whole, step):
+    """The second epoch starts at step 12, from where the history decides the length term."""
+    unbroken = whole["history"]
+    checkpoint = Path(unbroken.args.output_dir) / f"checkpoint-{step}"
+    saved = resume.read_state(checkpoint)["methods"]
+    assert saved["ceeh"]["accuracy"].keys() == {str(i) for i in range(min(step, 12))}
+    again = start(Path(unbroken.args.output_dir), "history", save_strategy="no")
+    again.train(resume_from_checkpoint=str(checkpoint))
+    found = lines(again, step)
+    assert found[:-1] == lines(unbroken, step)[:-1]
+    assert any(line.get("ceeh/hard") for line in found)
+    assert any(line.get("ceeh/shortened") for line in found)
+    assert any(line.get("critique/pairs") for line in found)
+    assert torch.equal(runs.parameters(again), runs.parameters(unbroken))
+    assert again.method_state == unbroken.method_state
+
+
+def test_a_history_of_another_data_set_is_refused(whole, tmp_path):
+    data = Dataset.from_list([{**row, "id": f"other {row['id']}"} for row in tiny.rows()])
+    other = runs.RecipeTrainer(
+        tiny.model(0, scale=3.0), runs.at_least_two, runs.config(tmp_path, **WINDOW), recipe=RECIPES["history"](),
+        train_dataset=data, processing_class=tiny.tokenizer(),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"history holds 10 prompts, such as .*, and none of them is among the data"):
+        other.train(resume_from_checkpoint=str(Path(whole["history"].args.output_dir) / "checkpoint-10"))
+
+
+KILLED = [("teacher", 7), ("teacher", 15), ("history", 15)]
+
+
+@pytest.mark.parametrize(("name", "step"), KILLED, ids=["in mid-window", "second epoch", "with a history"])
+def test_kill_9_and_resume(whole, tmp_path, name, step):
+    unbroken = whole[name]
     code = (
-        f"from engines.test_trl_resume import *; t = start(Path({str(tmp_path)!r})); "
+        f"from engines.test_trl_resume import *; t = start(Path({str(tmp_path)!r}), {name!r}); "
         f"t.add_callback(KillAt({step})); t.train()"
     )
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -115,7 +158,7 @@ def test_kill_9_and_resume(unbroken, tmp_path, step):
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=200, check=False
     )
     assert died.returncode == -signal.SIGKILL, died.stderr[-2000:]
-    again = start(tmp_path)
+    again = start(tmp_path, name)
     again.train(resume_from_checkpoint=True)
     reached = int(resume.last_checkpoint(tmp_path).name.split("-")[1])
     assert reached == STEPS
@@ -159,11 +202,17 @@ def test_the_sampler_replays_the_permutation_of_its_epoch():
 
 def test_two_processes_resume_like_one_that_was_not_killed(tmp_path):
     split = {**WINDOW, "per_device_train_batch_size": 4, "max_steps": 8}
-    whole = runs.two_processes(tmp_path / "whole", "rlad", **split)
-    shutil.copytree(tmp_path / "whole/checkpoint-4", tmp_path / "killed/checkpoint-4")
-    again = runs.two_processes(tmp_path / "killed", "rlad", resume=True, **split)
-    assert [x["grad_norm"] for x in again["log"] if x["step"] > 4 and "grad_norm" in x] == whole["grad_norm"][4:]
-    assert torch.equal(again["parameters"], whole["parameters"])
+    names = ("rlad", "second_order")
+    whole = runs.several(tmp_path / "whole", {name: (name, split) for name in names})
+    for name in names:
+        shutil.copytree(tmp_path / "whole" / name / "checkpoint-4", tmp_path / "killed" / name / "checkpoint-4")
+    again = runs.several(tmp_path / "killed", {name: (name, {**split, "resume": True}) for name in names})
+    for name in names:
+        norms = [x["grad_norm"] for x in again[name]["log"] if x["step"] > 4 and "grad_norm" in x]
+        assert norms == whole[name]["grad_norm"][4:]
+        assert torch.equal(again[name]["parameters"], whole[name]["parameters"])
+        assert again[name]["states"] == whole[name]["states"]
+    assert whole["second_order"]["states"][0]["second_order"]["cache"]
 
 
 def test_another_number_of_processes_is_told_before_anything_is_lost(tmp_path, unbroken):

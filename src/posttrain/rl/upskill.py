@@ -34,6 +34,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from posttrain.rl.batch import Credit, Row, Sampler, Table, Task
 from posttrain.rl.math import group_advantages
@@ -207,28 +208,38 @@ class UpSkill(Method):
 
     async def reward(self, rows: Sequence[Row]) -> list[float]:
         """alpha_1 clip(r_MI); 0 for rows without a skill."""
-        found = [self.information(row, self.form) if row.skill and not row.extra else 0.0 for row in rows]
-        return [self.weight * min(max(value, -self.cap), self.cap) for value in found]
+        told = [i for i, row in enumerate(rows) if row.skill and not row.extra]
+        rewards = [0.0] * len(rows)
+        found = self.information([rows[i] for i in told], self.form).clamp(-self.cap, self.cap)
+        for i, value in zip(told, found.tolist(), strict=True):
+            rewards[i] = self.weight * value
+        return rewards
 
     def diagnose_rows(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
         """r_TMI and r_seq in nats, unclipped, the trained one per token, and the share that is clipped."""
-        rows = [row for row in rows if row.skill and not row.extra] if self.skills > 1 else []
-        token, sequence = ([self.information(row, form) for row in rows] for form in ("token", "sequence"))
+        told = [row for row in rows if row.skill and not row.extra]
+        if self.skills == 1 or not told:
+            return {}
+        token, sequence = (self.information(told, form) for form in ("token", "sequence"))
         trained = token if self.form == "token" else sequence
+        lengths = trained.new_tensor([max(len(row.ids), 1) for row in told])
         return {
-            "skill/information_token": token,
-            "skill/information_sequence": sequence,
-            "skill/information_per_token": [x / max(len(row.ids), 1) for x, row in zip(trained, rows, strict=True)],
-            "skill/clipped": [float(abs(x) > self.cap) for x in trained],
+            "skill/information_token": token.tolist(),
+            "skill/information_sequence": sequence.tolist(),
+            "skill/information_per_token": (trained / lengths).tolist(),
+            "skill/clipped": (trained.abs() > self.cap).float().tolist(),
         }
 
-    def information(self, row: Row, form: Form) -> float:
-        """r_TMI or r_seq of a row, in nats."""
-        if "skills" not in row.scores:
+    def information(self, rows: Sequence[Row], form: Form) -> Tensor:
+        """r_TMI or r_seq of rows that have a skill, (B,) in nats."""
+        if not rows:
+            return torch.zeros(0)
+        if any("skills" not in row.scores for row in rows):
             raise ValueError("upskill needs a row's score 'skills', which this engine gave none of; set Row.scores.")
-        logp = row.scores["skills"]
-        skill, mask = torch.tensor(row.skill, device=logp.device), torch.ones(len(row.ids), device=logp.device)
-        return skill_information(logp, skill, mask, form).item()
+        logp = pad_sequence([row.scores["skills"].T for row in rows], batch_first=True).transpose(1, 2)
+        mask = pad_sequence([torch.ones(len(row.ids)) for row in rows], batch_first=True).to(logp.device)
+        skill = torch.tensor([row.skill for row in rows], device=logp.device)
+        return skill_information(logp, skill, mask, form)
 
     def credit(self, table: Table, state: Any) -> Credit:
         """Rewards minus the mean of those of the same question and skill, (B,); in force with `group="skill"`."""

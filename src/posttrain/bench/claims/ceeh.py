@@ -35,7 +35,8 @@ def _shorter(result: dict[str, Any]) -> str:
     holds = cut.low >= 0.3 and abs(accuracy.mean) <= 0.02
     return (
         f"**{'holds' if holds else 'does not hold'}**: {100 * cut.mean:.0f} % [{100 * cut.low:.0f}, "
-        f"{100 * cut.high:.0f}] shorter ({mean(ours):.1f} against {mean(theirs):.1f} tokens) at an accuracy of {interval(accuracy._asdict())}"
+        f"{100 * cut.high:.0f}] shorter ({mean(ours):.1f} against {mean(theirs):.1f} tokens), accuracy "
+        f"{interval(accuracy._asdict())}"
     )
 
 

@@ -31,8 +31,8 @@ def _filtered(result: dict[str, Any]) -> str:
     rest = stats.paired(filtered, reweighted).difference
     holds = "holds" if gain.low > 0 and rest.high >= 0 else "does not hold" if gain.high < 0 else "undecided"
     return (
-        f"**{holds}**: random {mean(random):.3f}, reweighted {mean(reweighted):.3f} ({interval(gain._asdict())}), filtered "
-        f"{mean(filtered):.3f} ({interval(rest._asdict())} over reweighted)"
+        f"**{holds}**: random {mean(random):.3f}, reweighted {mean(reweighted):.3f} ({interval(gain._asdict())}), "
+        f"filtered {mean(filtered):.3f} ({interval(rest._asdict())} over reweighted)"
     )
 
 

@@ -51,6 +51,14 @@ class TRLSampler:
             **chat.chat_template_kwargs,
         )["input_ids"]
 
+    def encode_all(self, prompts: Sequence[Any]) -> list[list[int]]:
+        """`encode` of many prompts, each different one once."""
+        known: dict[str, list[int]] = {}
+        for prompt in prompts:
+            if (key := repr(prompt)) not in known:
+                known[key] = self.encode(prompt)
+        return [known[repr(prompt)] for prompt in prompts]
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text without special tokens."""
         return self.trainer.processing_class.decode(list(ids), skip_special_tokens=True)

@@ -43,7 +43,7 @@ def under_prompts(trainer: RecipeTrainer, score: Score, rows: Sequence[Row], bat
             f"The score {score.name!r} gave {sorted(numbers)} prompts per row; give every row equally many, at least 1."
         )
     number = numbers.pop()
-    encoded = [trainer.hook_sampler.encode(alternatives[n]) for n in range(number) for alternatives in prompts]
+    encoded = trainer.hook_sampler.encode_all([alternatives[n] for n in range(number) for alternatives in prompts])
     device = batch["completion_ids"].device
     tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
     prompt_ids, prompt_mask = left_padded(encoded, tokenizer.pad_token_id, device)
