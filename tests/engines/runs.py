@@ -61,6 +61,7 @@ def trainer(
     model: Any = None,
     prompts: int = 12,
     chat: bool = False,
+    peft_config: Any = None,
     **overrides: Any,
 ) -> GRPOTrainer:
     """A trainer on a tiny random model and so many prompts; stock TRL if there is no recipe."""
@@ -71,6 +72,7 @@ def trainer(
         config(folder, **overrides),
         train_dataset=tiny.dataset(prompts, chat=chat),
         processing_class=tiny.tokenizer(chat=chat),
+        peft_config=peft_config,
         **extra,
     )
 

@@ -49,11 +49,22 @@ def test_rlad_at_alpha_one_trains_exactly_like_grpo(tmp_path, accumulation, inne
     assert (runs.parameters(half) - runs.parameters(plain)).abs().max() > 1e-3, "the anchor did not reach the loss"
 
 
-@pytest.mark.parametrize(("accumulation", "inner"), [(1, 1), (4, 2)])
-def test_engine_default_trains_exactly_like_stock_trl_in_two_processes(tmp_path, accumulation, inner):
-    split = {"gradient_accumulation_steps": accumulation, "num_iterations": inner, "per_device_train_batch_size": 4}
-    stock = runs.two_processes(tmp_path / "stock", "stock", **split)
-    ours = runs.two_processes(tmp_path / "ours", "engine_default", **split)
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory):
+    """Both in two processes, with each split, in one launch."""
+    splits = {
+        f"{accumulation}-{inner}": {
+            "gradient_accumulation_steps": accumulation, "num_iterations": inner, "per_device_train_batch_size": 4,
+        }
+        for accumulation, inner in [(1, 1), (4, 2)]
+    }  # fmt: skip
+    jobs = {f"{name} {at}": (name, split) for name in ("stock", "engine_default") for at, split in splits.items()}
+    return runs.several(tmp_path_factory.mktemp("launched"), jobs)
+
+
+@pytest.mark.parametrize("split", ["1-1", "4-2"])
+def test_engine_default_trains_exactly_like_stock_trl_in_two_processes(launched, split):
+    stock, ours = (launched[f"{name} {split}"] for name in ("stock", "engine_default"))
     assert len(stock["grad_norm"]) == 20
     assert ours["grad_norm"] == pytest.approx(stock["grad_norm"], abs=1e-6, rel=1e-6)
     torch.testing.assert_close(ours["parameters"], stock["parameters"], atol=1e-6, rtol=0)

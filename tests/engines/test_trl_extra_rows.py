@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from peft import LoraConfig
 
 import tiny
 from engines import runs
@@ -224,6 +225,22 @@ def test_extra_rows_and_vllm_s_correction_do_not_go_together(tmp_path):
         ValueError, match=r"second_order adds rows of its own.*vllm_importance_sampling_correction=False"
     ):
         runs.trainer(tmp_path, second_order(kl_beta=0), use_vllm=True)
+
+
+def test_the_reference_of_an_adapter_is_the_model_without_it(tmp_path):
+    """The KL of extra rows is taken against the weights before training, also in later generations."""
+    kept = runs.trained(
+        tmp_path, grpo(kl_beta=0.1) | runs.Uneven(), cls=Keeping, max_steps=2, learning_rate=0.1,
+        peft_config=LoraConfig(r=4, lora_alpha=8, target_modules="all-linear"),
+    )  # fmt: skip
+    start, batch = Replaying(tiny.model(0, scale=3.0)), kept.batches[1]
+    found, places = real_rows(batch)
+    assert len(found) == 13
+    with torch.no_grad():
+        logp, _, mask = start.score(found)
+    reference = batch["ref_per_token_logps"][torch.tensor(places), : logp.shape[1]]
+    torch.testing.assert_close(reference * mask, logp, atol=1e-5, rtol=0)
+    assert runs.history(kept, "kl")[1] > 1e-4
 
 
 def test_what_a_batch_holds_beyond_text_is_named():

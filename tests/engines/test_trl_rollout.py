@@ -232,9 +232,18 @@ def test_the_sampler_takes_its_own_length_and_temperature(sampler):
     assert max(len(s.ids) for s in asyncio.run(sampler(prompts * 8))) == 8
 
 
-def test_encoding_is_that_of_the_engine(sampler):
+def test_ids_are_encoded_as_they_are_and_decoded_without_the_end(sampler):
     assert sampler.encode("abc") == [0, 1, 2] == sampler.encode([0, 1, 2])
     assert sampler.decode([0, 1, 2, len(tiny.LETTERS) + 1]) == "abc"
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_prompts_are_encoded_as_the_engine_encodes_them(tmp_path, chat):
+    """TRL's own generation against the sampler, for text and for messages."""
+    trained = runs.trained(tmp_path, grpo(), cls=runs.Recording, rewards=runs.at_least_two, chat=chat, max_steps=1)
+    known = [trained.hook_sampler.encode(prompt) for prompt in trained.train_dataset["prompt"]]
+    assert len(known[0]) == (5 if chat else 3)
+    assert all(prompt in known for prompt, _ in trained.generations[0].answers)
 
 
 def test_a_judged_completion_has_the_task_s_verdict(sampler):

@@ -136,9 +136,15 @@ def test_critique_solves_some_and_judges_a_little_better_than_chance() -> None:
 
 
 def test_critique_repairs_in_the_format_of_a_response() -> None:
-    form = critique_task.SumCritique()
+    """After a careless response and a right critique of it, the first operation is copied and an answer comes last."""
+    form, coin = critique_task.SumCritique(), random.Random(0)
     rows = critique_task.sums(60, seed=1, split="eval")
-    prompts = [{**row, "prompt": form.refinement(row["prompt"], "=1", "=2W")} for row in rows]
+    careless = [critique.work(row["prompt"], slip=1.0, coin=coin) for row in rows]
+    right = [critique_task.working(row["prompt"], critique_task.partial_sums(row["prompt"])) for row in rows]
+    prompts = [
+        {"prompt": form.refinement(row["prompt"], said, exact + ("R" if said == exact else "W"))}
+        for row, said, exact in zip(rows, careless, right, strict=True)
+    ]
     texts = [text for (text,) in samples("critique", prompts, 1, critique_task.MAX_TOKENS)]
     formed = [
         text.startswith(row["prompt"][3:5]) and text.rpartition("=")[2].isdigit()

@@ -50,13 +50,14 @@ def under_prompts(trainer: RecipeTrainer, score: Score, rows: Sequence[Row], bat
     ids = torch.cat([prompt_ids, batch["completion_ids"].repeat(number, 1)], dim=1)
     mask = torch.cat([prompt_mask, batch["completion_mask"].repeat(number, 1)], dim=1)
     width = batch["completion_ids"].size(1)
-    model = trainer.teachers.get(score.name, trainer.model)
+    model, chunk = trainer.teachers.get(score.name, trainer.model), chunk_of(trainer)
     with _evaluating(model):
         if device.type == "cpu":
-            found = plain(model, ids, mask, width, temperature=trainer.temperature, chunk=chunk_of(trainer))
+            found = plain(model, ids, mask, width, temperature=trainer.temperature, chunk=chunk)
         else:
-            found = trainer.stock_logps(model, ids, mask, width, chunk_of(trainer))
-    return (found * batch["completion_mask"].repeat(number, 1)).view(number, len(rows), width).transpose(0, 1)
+            found = trainer.stock_logps(model, ids, mask, width, chunk)
+    seen = batch["completion_mask"].repeat(number, 1).bool()
+    return torch.where(seen, found, 0.0).view(number, len(rows), width).transpose(0, 1)
 
 
 @torch.no_grad()

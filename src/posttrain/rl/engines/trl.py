@@ -49,9 +49,10 @@ CONTRACT = {
 """Method of GRPOTrainer to the parameters it is called with."""
 
 ATTRIBUTES = (
-    "_logs", "_metrics", "_step", "current_gradient_accumulation_steps", "eos_token_ids", "num_generations",
-    "num_generations_eval", "num_iterations", "off_policy_mask_threshold", "reward_func_names", "reward_weights",
-    "temperature",
+    "_logs", "_metrics", "_step", "_tokenizer", "chat_template", "chat_template_kwargs",
+    "current_gradient_accumulation_steps", "eos_token_ids", "generation_config", "generation_kwargs", "model_wrapped",
+    "num_generations", "num_generations_eval", "num_iterations", "off_policy_mask_threshold", "ref_model",
+    "reward_func_names", "reward_weights", "rollout_func", "temperature", "use_vllm",
 )  # fmt: skip
 """What a trainer must have once it trains."""
 
@@ -106,6 +107,7 @@ class RecipeTrainer(GRPOTrainer):
         self.sampler: resume.ReplayingSampler | None = None
         self._live_inputs: dict[str, Any] | None = None
         self._live: Live | None = None
+        self._said_none = False
         if recipe.fills("extend") and args.use_vllm and args.vllm_importance_sampling_correction:
             raise ValueError(
                 f"{recipe.owner('extend').name} adds rows of its own, for which TRL's correction of vLLM's "
@@ -158,8 +160,7 @@ class RecipeTrainer(GRPOTrainer):
 
     def _rollout(self, prompts: Sequence[Any], _trainer: Any) -> dict[str, Any]:
         """TRL's `rollout_func`: one row per prompt of this process."""
-        first = self.accelerator.process_index * len(prompts)
-        size: Any = self.num_generations if self.model.training else self.num_generations_eval
+        first, size = self._places()
         tasks = [Task(prompt, (first + i) // size, first + i, self._inputs[i]) for i, prompt in enumerate(prompts)]
         owner = self.recipe.owner("rollout")
         self._rolled = asyncio.run(owner.rollout(tasks, self.hook_sampler, self.method_state.get(owner.name)))
@@ -168,6 +169,11 @@ class RecipeTrainer(GRPOTrainer):
             "completion_ids": [row.ids for row in self._rolled],
             "logprobs": [list(row.logps) for row in self._rolled] if self.use_vllm else None,
         }
+
+    def _places(self) -> tuple[int, int]:
+        """The place of this process's first row among those of all, and the rows of a group."""
+        size: Any = self.num_generations if self.model.training else self.num_generations_eval
+        return self.accelerator.process_index * len(self._inputs), size
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
         rewards: Any = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
@@ -198,8 +204,7 @@ class RecipeTrainer(GRPOTrainer):
             owner = self.recipe.owner("extend")
             extra = asyncio.run(owner.extend(table, self.method_state.get(owner.name), self.hook_sampler))
             table, counts = gathered.with_extra(table, extra, asyncio.run(self.recipe.reward(extra)))
-            tokens = gather_object([len(row.prompt_ids) + len(row.ids) for row in extra])
-            self.state.num_input_tokens_seen += sum(tokens)
+            self._count_extra(owner.name, extra)
         credit = self.recipe.credit(table, self.method_state)
         metrics = dict(credit.metrics)
         if training:
@@ -222,10 +227,11 @@ class RecipeTrainer(GRPOTrainer):
 
     def _answers(self, out: Mapping[str, Any]) -> list[Row]:
         """The answers of this process as rows."""
+        first, size = self._places()
         rolled = self._rolled or [
-            Row(ids[mask.bool()].tolist(), completion, -1, task, task.get("prompt"))
-            for ids, mask, completion, task in zip(
-                out["prompt_ids"], out["prompt_mask"], self._completion_ids, self._inputs, strict=True
+            Row(ids[mask.bool()].tolist(), completion, (first + i) // size, task, task.get("prompt"))
+            for i, (ids, mask, completion, task) in enumerate(
+                zip(out["prompt_ids"], out["prompt_mask"], self._completion_ids, self._inputs, strict=True)
             )
         ]
         return [replace(row, completion=text) for row, text in zip(rolled, self._completions, strict=True)]
@@ -252,7 +258,7 @@ class RecipeTrainer(GRPOTrainer):
             terms = gather(own)
             self._log_recipe_reward(terms, training)
             rewards = rewards + terms
-        size: Any = self.num_generations if training else self.num_generations_eval
+        _, size = self._places()
         rolls, reads = self.recipe.fills("rollout"), self.recipe.reads_text
         return Table(
             rewards=rewards,
@@ -317,6 +323,17 @@ class RecipeTrainer(GRPOTrainer):
         with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
             batch["ref_per_token_logps"] = scoring.under_model(self, self.model, batch)
 
+    def _count_extra(self, name: str, extra: Sequence[Row]) -> None:
+        """Count the tokens of the extra rows, and say the first time that there are none."""
+        tokens = gather_object([len(row.prompt_ids) + len(row.ids) for row in extra])
+        self.state.num_input_tokens_seen += sum(tokens)
+        if not tokens and not self._said_none:
+            self._said_none = True
+            self.accelerator.print(
+                f"step {self.state.global_step}: {name} has no rows to add, so this step trains on answers only; "
+                "later ones are counted in the log."
+            )
+
     def _drop_unscored(self, out: dict[str, Any]) -> None:
         """Mask the rows without a reward and count the trained tokens anew."""
         scored = out[f"{PREFIX}column.scored"].to(out["completion_mask"].dtype).unsqueeze(1)
@@ -333,8 +350,9 @@ class RecipeTrainer(GRPOTrainer):
     def _log_rows(self, found: Sequence[Row]) -> None:
         """Log the recipe's row means over all ranks."""
         log = self._metrics["train" if self.model.training else "eval"]
-        for name, values in self.recipe.diagnose_rows(found).items():
-            known = [value for value in gather_object(list(values)) if value == value]
+        told = gather_object([self.recipe.diagnose_rows(found)])
+        for name in dict.fromkeys(name for ours in told for name in ours):
+            known = [value for ours in told for value in ours.get(name, ()) if value == value]
             if known:
                 log[name].append(sum(known) / len(known))
 
