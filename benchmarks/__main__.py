@@ -36,7 +36,7 @@ def main() -> None:
             for title, key in [
                 ("step time, CEEH / GRPO", "ceeh_over_grpo"),
                 ("scoring under 5 prompts / 5 plain passes", "skill_scoring_over_plain"),
-                ("second order / GRPO at equal tokens", "second_order_over_grpo_per_token"),
+                ("step time, second order / GRPO on the same prompts", "second_order_over_grpo"),
             ]
         ),
         ("teacher pass, peak memory / plain log_softmax", memory["ratio"], memory["at_most"]),

@@ -1,8 +1,9 @@
 """What CEEH, UpSkill and second-order rollout add to a step of GRPO, side by side on one random model.
 
 CEEH takes turns with GRPO under the same settings. UpSkill's scoring is set against N plain forward passes over the
-same rows. Second-order rollout is set against GRPO per generated token (GRPO takes two steps for its one), and, for
-information, against one GRPO step with twice the completions.
+same rows. Second-order rollout is set against GRPO on a data set that holds questions and critique prompts of the same
+lengths already, so that both generate as many tokens after the same prompts; and, for information, against GRPO on
+twice as many questions, whose prompts are shorter.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from datasets import Dataset
 from transformers.utils import logging
 
 from benchmarks.step_time import COMPLETION, PROMPT, ROWS, STEPS, VOCABULARY, data, model, ratio, run, trainer
@@ -29,6 +31,13 @@ SAME: dict[str, Any] = {"clip_high": 0.28, "aggregation": "token", "kl_beta": 0.
 def parity(completions: list[str], **_: Any) -> list[float]:
     """1 for about half of all texts, so that groups are mixed and pairs are found."""
     return [float(sum(map(ord, text)) % 2) for text in completions]
+
+
+def mixed() -> Dataset:
+    """As many questions as critique prompts, which quote a question and a response."""
+    questions: list[str] = data()["prompt"]
+    response = " ".join(f"w{i + 2}" for i in range(COMPLETION))
+    return Dataset.from_list([{"prompt": p} for q in questions for p in (q, f"{q} {response}")])
 
 
 @dataclass(frozen=True)
@@ -50,21 +59,21 @@ def measure(pairs: int = 7) -> dict[str, Any]:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     logging.set_verbosity_error()
-    found: dict[str, list[float]] = {name: [] for name in ("grpo", "ceeh", "plain", "double", "second")}
+    found: dict[str, list[float]] = {name: [] for name in ("grpo", "ceeh", "mixed", "double", "second")}
     second = grpo(**SAME) | second_order(critiques=8, kl_beta=0.0, critique_form=Bare())
     run(RecipeTrainer, recipe=grpo(**SAME))
     for _ in range(pairs):
         found["grpo"].append(run(RecipeTrainer, recipe=grpo(**SAME)))
         found["ceeh"].append(run(RecipeTrainer, recipe=ceeh(kl_beta=0.0)))
     for _ in range(pairs):
-        found["plain"].append(2 * run(RecipeTrainer, rewards=parity, recipe=grpo(**SAME)))
+        found["mixed"].append(run(RecipeTrainer, prompts=4, rewards=parity, dataset=mixed(), recipe=grpo(**SAME)))
         found["second"].append(run(RecipeTrainer, rewards=parity, recipe=second))
-        found["double"].append(run(RecipeTrainer, group=16, rewards=parity, recipe=grpo(**SAME)))
+        found["double"].append(run(RecipeTrainer, prompts=4, rewards=parity, recipe=grpo(**SAME)))
     return {
         "ceeh_over_grpo": ratio(found["ceeh"], found["grpo"]) | {"at_most": 1.05},
         "skill_scoring_over_plain": _scoring(pairs) | {"at_most": 1.1},
-        "second_order_over_grpo_per_token": ratio(found["second"], found["plain"]) | {"at_most": 1.1},
-        "second_order_over_double_group": ratio(found["second"], found["double"]),
+        "second_order_over_grpo": ratio(found["second"], found["mixed"]) | {"at_most": 1.1},
+        "second_order_over_questions_alone": ratio(found["second"], found["double"]),
         "setting": f"Qwen3 of {model(0).num_parameters() / 1e6:.1f} M parameters, {ROWS} answers of {PROMPT} + "
         f"{COMPLETION} tokens, as many critiques, vocabulary {VOCABULARY}, {STEPS} steps a run, {pairs} pairs, one "
         f"thread; {SKILLS} skills",

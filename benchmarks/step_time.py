@@ -87,15 +87,17 @@ def _reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
     return [sum(i % 2 for i in ids) / len(ids) for ids in completion_ids]
 
 
-def trainer(cls: Any, folder: str, *, group: int = 8, rewards: Any = None, **recipe: Any) -> Any:
-    """A trainer on two prompts a step, whose completions all have the same length."""
+def trainer(
+    cls: Any, folder: str, *, prompts: int = 2, group: int = 8, rewards: Any = None, dataset: Any = None, **recipe: Any
+) -> Any:
+    """A trainer on a few prompts a step, whose completions all have the same length."""
     args = GRPOConfig(
-        folder, per_device_train_batch_size=ROWS * group // 8, num_generations=group, max_completion_length=COMPLETION,
+        folder, per_device_train_batch_size=prompts * group, num_generations=group, max_completion_length=COMPLETION,
         max_steps=STEPS, learning_rate=1e-5, report_to=[], disable_tqdm=True, use_cpu=True, bf16=False,
         save_strategy="no", seed=0, generation_kwargs={"min_new_tokens": COMPLETION},
     )  # fmt: skip
     return cls(
-        model(0), rewards or _reward, args, train_dataset=data(), processing_class=tokenizer(), **recipe,
+        model(0), rewards or _reward, args, train_dataset=dataset or data(), processing_class=tokenizer(), **recipe,
     )  # fmt: skip
 
 

@@ -228,6 +228,8 @@ def main(folder: str, jobs: str) -> None:
         }
         if built.accelerator.is_main_process:
             torch.save(seen, Path(folder) / label / "seen.pt")
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
 
 
 def two_processes(folder: Path, name: str, **overrides: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 
 import tiny
 from engines import runs
-from posttrain.rl import Score, ceeh, grpo, upskill
+from posttrain.rl import Score, ceeh, grpo, second_order, upskill
 from posttrain.rl.engines import scoring
 from posttrain.rl.engines.trl import PREFIX, RecipeTrainer
 from posttrain.rl.upskill import skill_information
@@ -149,21 +149,21 @@ def test_a_rollout_of_the_user_s_beside_the_recipe_s_is_an_error(tmp_path):
 
 
 class Engine:
-    """What TRL's vLLM client offers, with the letters `ab` and an end as every completion."""
+    """What TRL's vLLM client offers, with the letters `ab` and an end as every completion, or with some in turn."""
 
     max_completion_length = 8
 
-    def __init__(self, fails=False):
-        self.calls, self.fails, self.synced = [], fails, 0
+    def __init__(self, fails=False, letters=((0, 1, 21),)):
+        self.calls, self.fails, self.letters, self.synced = [], fails, letters, 0
 
     def sync_weights(self):
         self.synced += 1
 
-    def generate(self, prompts, images, num_generations):
+    def generate(self, prompts, images, num_generations, **_):
         self.calls.append((prompts, images, num_generations, self.max_completion_length))
         if self.fails:
             raise RuntimeError("the server is gone")
-        ids = [[0, 1, len(tiny.LETTERS) + 1][: self.max_completion_length] for _ in prompts]
+        ids = [list(self.letters[i % len(self.letters)])[: self.max_completion_length] for i in range(len(prompts))]
         return prompts, ids, [[[-0.5, -2.0]] * len(row) for row in ids], None
 
 
@@ -192,6 +192,13 @@ def test_the_sampler_asks_vllm_for_one_completion_a_prompt(tmp_path):
         asyncio.run(sampler(prompts, temperature=0.3))
 
 
+def test_a_log_probability_that_vllm_lost_is_nan(monkeypatch, tmp_path):
+    engine = Engine()
+    monkeypatch.setattr(engine, "generate", lambda **_: ([], [[3, 21]], [[[-0.5], [None]]], None))
+    (sample,) = asyncio.run(through(engine, tmp_path, grpo()).hook_sampler([[1]]))
+    assert sample.logps == pytest.approx([-0.5, math.nan], nan_ok=True)
+
+
 def test_the_length_is_restored_when_vllm_fails(tmp_path):
     engine = Engine(fails=True)
     with pytest.raises(RuntimeError, match="the server is gone"):
@@ -208,6 +215,22 @@ def test_a_rollout_through_vllm_trains_on_what_vllm_sampled(tmp_path):
     assert [prompt[0] for prompt in prompts] == [0, 1] * 4
     assert [row.ids for row in trained.kept] == [[0, 1, 21]] * 8
     assert torch.equal(trained.batch["sampling_per_token_logps"], torch.full((8, 3), -0.5))
+
+
+def test_extra_rows_through_vllm_train_too(tmp_path):
+    """Critiques are asked of vLLM after the answers; their sampling log-probabilities are the policy's own."""
+    engine = Engine(letters=[[0, 1, 21], [5, 6, 21]])
+    method = second_order(**runs.CRITIQUES)
+    trained = through(engine, tmp_path, method, rewards=runs.at_least_two, max_steps=1, max_grad_norm=0.0)
+    trained.train()
+    (answers, *_), (critiques, _, number, _) = engine.calls
+    assert (len(answers), len(critiques), number) == (8, 6, 1)
+    assert trained.batch["sampling_per_token_logps"].shape == (14, 3)
+    assert torch.equal(trained.batch["sampling_per_token_logps"][:8], torch.full((8, 3), -0.5))
+    model = tiny.model(0, scale=3.0)
+    for place, (prompt, ids) in enumerate(zip(critiques, [[0, 1, 21], [5, 6, 21]] * 3, strict=True), start=8):
+        found = trained.batch["sampling_per_token_logps"][place]
+        torch.testing.assert_close(found, alone(model, prompt, ids, 1.0), atol=1e-5, rtol=0)
 
 
 # -- what hooks sample with -------------------------------------------------------------------------------------------

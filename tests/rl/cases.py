@@ -213,13 +213,14 @@ def overwrite(live: Live, where: Tensor, value: float) -> Live:
 def slow_loss(eq: Equations, live: Live, logp: Tensor, entropy: Tensor) -> float:
     """The loss at `logp` and `entropy`; the numbers of `live` stay where the gradient is stopped."""
     rows, tokens = logp.shape
+    live = replace(live, logp=live.logp.detach(), entropy=live.entropy.detach())
     per_row: list[list[float]] = []
     for b in range(rows):
         terms = []
         for t in range(tokens):
             if live.mask[b, t] == 0:
                 continue
-            terms.append(_slow_term(eq, live, b, t, float(logp[b, t]), float(entropy[b, t])))
+            terms.append(_slow_term(eq, live, b, t, logp[b, t].item(), entropy[b, t].item()))
         per_row.append(terms)
     if eq.token_mean:
         return sum(sum(terms) for terms in per_row) / max(sum(len(terms) for terms in per_row), 1)

@@ -2,8 +2,8 @@
 
 It first learns from right traces, then for a short while from careless ones, in which a step after the fourth that
 wraps around (9 + 4 = 3, 2 - 5 = 7) is mostly wrong, always in the same way. So short chains are solved, long ones
-often are not, and what was learnt first can be brought back, one sum after another. A trace says nearly everything
-twice, but leaves out each repetition with a small probability: shorter right traces are there to be found.
+often are not, and what was learnt first can be brought back, one sum after another. Most traces say nearly everything
+twice; some are brief from the start, so shorter right traces are there to be found.
 
 On one thread, the same configuration, machine and library versions give identical weight files.
 
@@ -44,15 +44,20 @@ class ChainConfig(StartConfig):
     """Probability that a careless trace gets a step wrong that can go wrong."""
     sure_steps: int = 4
     """Steps at the start of a chain that never go wrong."""
-    wordiness: float = 0.9
-    """Probability of each repetition and of each restated step."""
+    wordiness: float = 0.95
+    """Probability of each repetition and of each restated step in a wordy trace."""
+    brief: float = 0.15
+    """Share of the traces that are brief."""
+    brief_wordiness: float = 0.3
+    """Probability of each repetition and of each restated step in a brief trace."""
     examples: int = 2500
     """Training chains per number of steps; there are 2661 of 2 steps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share("slip", self.slip)
-        check_share("wordiness", self.wordiness)
+        for name in ("wordiness", "brief", "brief_wordiness"):
+            check_share(name, getattr(self, name))
 
 
 def build(out: Path, config: ChainConfig) -> dict[str, Any]:
@@ -98,7 +103,11 @@ def _phases(config: ChainConfig, tokenizer: PreTrainedTokenizerBase) -> Iterator
     counts = list(itertools.chain.from_iterable(LEVELS.values()))
     for slip, sft in ((0.0, config.sft), (config.slip, config.careless)):
         coin = random.Random(config.seed)
-        write = partial(worked, slip=slip, sure_steps=config.sure_steps, wordiness=config.wordiness, coin=coin)
+
+        def write(prompt: str, slip: float = slip, coin: random.Random = coin) -> str:
+            wordiness = config.brief_wordiness if coin.random() < config.brief else config.wordiness
+            return worked(prompt, slip=slip, sure_steps=config.sure_steps, wordiness=wordiness, coin=coin)
+
         groups = []
         for steps in counts:
             prompts = [row["prompt"] for row in chains(config.examples, steps=steps, seed=config.seed)]

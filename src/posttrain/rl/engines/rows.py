@@ -17,7 +17,10 @@ from posttrain.rl.engines.sampling import left_padded
 
 PER_ROW_PROMPT = ("prompt_ids", "prompt_mask")
 """(B, P)"""
-PER_ROW_TOKEN = ("completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps", "tool_mask")
+PER_ROW_TOKEN = (
+    "completion_ids", "completion_mask", "old_per_token_logps", "ref_per_token_logps", "sampling_per_token_logps",
+    "tool_mask",
+)  # fmt: skip
 """(B, C)"""
 OTHERS = ("advantages", "num_items_in_batch")
 """What is computed anew once all rows are there."""

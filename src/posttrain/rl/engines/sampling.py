@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -98,9 +99,14 @@ class TRLSampler:
             engine.max_completion_length = before
         ends = set(self.trainer.eos_token_ids)
         return [
-            Sampled(row, [float(token[0]) for token in logp], "stop" if row[-1] in ends else "length")
+            Sampled(row, [_number(token[0]) for token in logp], "stop" if row[-1] in ends else "length")
             for row, logp in zip(ids, logps, strict=True)
         ]
+
+
+def _number(logp: float | None) -> float:
+    """A log-probability; NaN for the None that vLLM gives in its place."""
+    return math.nan if logp is None else float(logp)
 
 
 @torch.no_grad()

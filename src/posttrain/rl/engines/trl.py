@@ -311,9 +311,9 @@ class RecipeTrainer(GRPOTrainer):
 
     @torch.no_grad()
     def _add_logps(self, batch: dict[str, Tensor], out: Mapping[str, Any]) -> None:
-        """The log-probabilities under the old and the reference policy, where the answers have them."""
-        if "old_per_token_logps" in out:
-            batch["old_per_token_logps"] = scoring.under_model(self, self.model, batch)
+        """The log-probabilities under the old, the sampling and the reference policy, where the answers have them."""
+        if own := [name for name in ("old_per_token_logps", "sampling_per_token_logps") if name in out]:
+            batch.update(dict.fromkeys(own, scoring.under_model(self, self.model, batch)))
         if "ref_per_token_logps" not in out:
             return
         if self.ref_model is not None:
