@@ -24,12 +24,16 @@ from transformers import PreTrainedTokenizerBase, Qwen3ForCausalLM
 
 from posttrain.tasks.chain import LEVELS, MAX_TOKENS, TOKENS, Level, apply, chain_verdict, chains, operations, trace
 from posttrain.zoo.building import Phase, StartConfig, build_start, check_share, score
+from posttrain.zoo.models import Size
 from posttrain.zoo.sft import SFTConfig, encode
 
-CAREFUL = SFTConfig(steps=1100, batch=64)
+CAREFUL = SFTConfig(steps=1300, batch=64)
 """Long enough to be right on nearly every chain."""
 CARELESS = SFTConfig(steps=200, batch=64, learning_rate=1e-3, warmup=20)
 """Long enough to pick up the mistakes, and not to forget how it is done."""
+
+NARROW = Size(width=96)
+"""Hundreds of steps of long traces are sampled from it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class ChainConfig(StartConfig):
 
     sft: SFTConfig = CAREFUL
     """Training on right traces."""
+    size: Size = NARROW
+    """Shape of the model."""
     careless: SFTConfig = CARELESS
     """Training on careless traces, after that."""
     slip: float = 0.8

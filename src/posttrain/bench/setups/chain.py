@@ -22,11 +22,8 @@ def setup() -> Setup:
         held_out=_held_out,
         verify=chain_verdict,
         max_completion=MAX_TOKENS,
-        learning_rate=3e-4,
-        steps=120,
-        prompts=32,
-        group_size=8,
-        slices=2,
+        learning_rate=5e-4,
+        steps=80,
         eval_every=20,
         measure=_measure,
         curves={
@@ -37,7 +34,7 @@ def setup() -> Setup:
 
 
 def _rows(seed: int) -> list[dict[str, Any]]:
-    return chains(80, seed=seed, level="easy") + chains(80, seed=seed, level="hard")
+    return chains(64, seed=seed, level="easy") + chains(64, seed=seed, level="hard")
 
 
 def _held_out(n: int) -> dict[str, list[dict[str, Any]]]:
