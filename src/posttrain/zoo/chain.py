@@ -52,9 +52,9 @@ class ChainConfig(StartConfig):
     """Steps at the start of a chain that never go wrong."""
     wordiness: float = 0.95
     """Probability of each repetition and of each restated step in a wordy trace."""
-    brief: float = 0.15
+    brief: float = 0.3
     """Share of the traces that are brief."""
-    brief_wordiness: float = 0.3
+    brief_wordiness: float = 0.2
     """Probability of each repetition and of each restated step in a brief trace."""
     examples: int = 2500
     """Training chains per number of steps; there are 2661 of 2 steps."""
