@@ -120,7 +120,7 @@ def _train(job: Job, task: Setup) -> None:
             data.rows,
             data.verify,
             config,
-            callbacks=[Recorder(job.log), _evaluation(job, task, tokenizer, clean)],
+            callbacks=[Recorder(job.log), _evaluation(job, task, tokenizer, clean, arm.build(**given))],
             processing_class=tokenizer,
         )
         start = time.perf_counter()
@@ -148,7 +148,7 @@ def _data(arm: arms.Arm, task: Setup, seed: int) -> DataSet:
     return DataSet(task.rows(seed), task.verify) if name is None else task.data[name](seed)
 
 
-def _evaluation(job: Job, task: Setup, tokenizer: Any, teacher: Any) -> Any:
+def _evaluation(job: Job, task: Setup, tokenizer: Any, teacher: Any, recipe: Any) -> Any:
     """A callback that evaluates greedily at the start, every `eval_every` steps and at the end."""
     from transformers import TrainerCallback
 
@@ -160,9 +160,11 @@ def _evaluation(job: Job, task: Setup, tokenizer: Any, teacher: Any) -> Any:
         found: dict[str, float] = {}
         rows, kls = 0, 0.0
         for name, held_out in groups.items():
-            completed = complete(
-                model, tokenizer, [row["prompt"] for row in held_out], max_new_tokens=2 * task.max_completion
-            )
+            prompts = [
+                row["prompt"] if task.ask is None else task.ask(recipe, row["prompt"], i)
+                for i, row in enumerate(held_out)
+            ]
+            completed = complete(model, tokenizer, prompts, max_new_tokens=2 * task.max_completion)
             found[name] = judge(completed, held_out, task.verify).correct
             if teacher is not None:
                 kls += len(held_out) * divergence(model, teacher, completed)

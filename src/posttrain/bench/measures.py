@@ -13,7 +13,7 @@ from posttrain.tasks.verdict import Verifier
 
 
 class Attempts(NamedTuple):
-    """k completions of each of several prompts, at temperature 1."""
+    """k completions of each of several prompts."""
 
     texts: list[list[str]]
     """(prompts, k)"""
@@ -22,7 +22,7 @@ class Attempts(NamedTuple):
     length: float
     """Mean tokens of a completion, the end token included."""
     entropy: float
-    """Mean entropy per sampled token, over the whole vocabulary, in nats."""
+    """Mean entropy of the model per sampled token, over the whole vocabulary, in nats."""
     truncated: float
     """Share of completions without an end token."""
 
@@ -40,6 +40,7 @@ def attempt(
     *,
     k: int,
     max_tokens: int,
+    temperature: float = 1.0,
     chunk: int = 400,
     seed: int = 0,
 ) -> Attempts:
@@ -48,7 +49,10 @@ def attempt(
     texts, lengths, entropies, ended = [], [], [], []
     for start in range(0, len(repeated), chunk):
         prompts = [row["prompt"] for row in repeated[start : start + chunk]]
-        done = complete(model, tokenizer, prompts, max_new_tokens=max_tokens, sampled=True, seed=seed + start)
+        done = complete(
+            model, tokenizer, prompts, max_new_tokens=max_tokens, sampled=True, temperature=temperature,
+            seed=seed + start,
+        )  # fmt: skip
         texts += done.texts
         mask = done.attention[:, done.prompt_width :].float()
         lengths.append(mask.sum(1))

@@ -42,13 +42,20 @@ class Accuracy(NamedTuple):
 
 @torch.no_grad()
 def complete(
-    model: Any, tokenizer: Any, prompts: Sequence[str], *, max_new_tokens: int, sampled: bool = False, seed: int = 0
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    sampled: bool = False,
+    temperature: float = 1.0,
+    seed: int = 0,
 ) -> Completed:
-    """Greedy completions, or samples at temperature 1; torch's random state is left as it was."""
+    """Greedy completions, or samples at a temperature; torch's random state is left as it was."""
     device = next(model.parameters()).device
     batch = tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
     batch = {key: batch[key].to(device) for key in ("input_ids", "attention_mask")}
-    how = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} if sampled else {}
+    how = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if sampled else {}
     was_training = model.training
     model.eval()
     with torch.random.fork_rng(devices=[]):

@@ -5,10 +5,11 @@ from typing import Any
 from posttrain.bench.claims.claim import Claim, Experiment, larger, mean, tabled, values
 from posttrain.bench.compare import CompareConfig
 
-CONTROL = "grpo"
-SEQUENCE = "upskill:form=sequence"
-TOKEN = "upskill"
-ARMS = (CONTROL, "grpo:temperature=1.5", "grpo|entropy_bonus:weight=0.1", SEQUENCE, TOKEN)
+CONTROL = "grpo:spread=none"
+SEQUENCE = "grpo:spread=none|upskill:form=sequence,weight=0.7,kl_beta=0.1"
+HALF = "grpo:spread=none|upskill:form=sequence,weight=0.5,kl_beta=0.1"
+TOKEN = "grpo:spread=none|upskill:weight=0.5,kl_beta=0.1"
+ARMS = (CONTROL, "grpo:spread=none|entropy_bonus:weight=0.1", "grpo:spread=none,kl_beta=0.1", SEQUENCE, HALF, TOKEN)
 
 EXPERIMENTS = {
     "upskill-three-numbers": Experiment(
@@ -37,8 +38,9 @@ CLAIMS = (
         "upskill-three-numbers", _every_seed,
     ),
     Claim(
-        "UpSkill", "pass@1 .369 against .735 (arithmetic): it falls", "pass@1 at the same step",
-        "upskill-three-numbers", larger("pass@1", SEQUENCE, CONTROL),
+        "UpSkill", "pass@1 .369 against .735 (arithmetic): it falls",
+        "pass@1 of the control over UpSkill's, same steps",
+        "upskill-three-numbers", larger("pass@1", CONTROL, SEQUENCE),
     ),
     Claim(
         "UpSkill", "the token form is the one that is printed", "pass@5, token form against the control",

@@ -23,7 +23,7 @@ def setup() -> Setup:
         verify=chain_verdict,
         max_completion=MAX_TOKENS,
         learning_rate=5e-4,
-        steps=80,
+        steps=100,
         eval_every=20,
         measure=_measure,
         curves={

@@ -63,6 +63,8 @@ class Setup:
     """Given to every method that has a field of this name, such as how critiques are asked for."""
     data: Mapping[str, Callable[[int], DataSet]] = field(default_factory=dict)
     """Other rows that an arm can train on, by name, from a seed."""
+    ask: Callable[[Any, str, int], str] | None = None
+    """How a recipe's model is asked a held-out prompt, from the recipe, the prompt and its place; plainly if None."""
     measure: Callable[[Trained], dict[str, float]] | None = None
     """What is measured once at the end, by name."""
     curves: Mapping[str, str] = field(default_factory=dict)

@@ -21,6 +21,8 @@ TRAIN, HELD_OUT = 266, 150
 EVALUATED = 300
 """Prompts at the end."""
 ATTEMPTS = 5
+TEMPERATURES = (1.0, 1.5, 2.0, 3.0)
+"""At which the control samples."""
 REPEATS = 4
 """Rounds of attempts, to lessen the noise."""
 
@@ -34,10 +36,11 @@ def setup() -> Setup:
         verify=three_numbers_verdict,
         max_completion=MAX_TOKENS,
         learning_rate=5e-4,
-        steps=400,
+        steps=600,
         prompts=32,
         group_size=5,
-        eval_every=40,
+        eval_every=60,
+        ask=_asked,
         measure=_measure,
         curves={"entropy": "Entropy of the policy, nats per token"},
     )
@@ -51,7 +54,7 @@ def _rows(seed: int) -> list[dict[str, Any]]:
 
 def _measure(trained: Trained) -> dict[str, float]:
     """Every strategy once, or plainly as often; information about the strategy in nats."""
-    method = next((m for m in trained.recipe.methods if isinstance(m, UpSkill) and m.skills > 1), None)
+    method = _skilled(trained.recipe)
     rows = _rows(1)[:EVALUATED]
     skills = method.skills if method else ATTEMPTS
     asked = [with_skill(r["prompt"], z, method.template) if method else r["prompt"] for r in rows for z in _z(skills)]
@@ -65,7 +68,7 @@ def _measure(trained: Trained) -> dict[str, float]:
         "distinct answers": _mean(lambda t: sum(len(set(x)) for x in t) / len(t), _rounds(texts, skills)),
     }
     if method is None:
-        return expected
+        return expected | {f"pass@{skills}, best temperature": _hottest(trained, asked, answers, skills)}
     fixed = [with_skill(row["prompt"], 1, method.template) for row in rows for _ in _z(skills)]
     _, alone = _ask(trained, fixed, answers, skills)
     expected[f"pass@{skills}, one strategy"] = _mean(lambda c: stats.pass_at_k(c, skills), _rounds(alone, skills))
@@ -76,12 +79,32 @@ def _z(skills: int) -> range:
     return range(1, skills + 1)
 
 
+def _skilled(recipe: Any) -> UpSkill | None:
+    """The method with strategies, if the recipe has one."""
+    return next((m for m in recipe.methods if isinstance(m, UpSkill) and m.skills > 1), None)
+
+
+def _asked(recipe: Any, prompt: str, place: int) -> str:
+    """A held-out prompt with one strategy after the other, or plainly."""
+    method = _skilled(recipe)
+    return with_skill(prompt, 1 + place % method.skills, method.template) if method else prompt
+
+
+def _hottest(trained: Trained, prompts: list[str], answers: list[str], skills: int) -> float:
+    """pass@N of plain samples at the temperature that suits it best, chosen on these very prompts."""
+    found = [_ask(trained, prompts, answers, skills, temperature)[1] for temperature in TEMPERATURES]
+    return max(_mean(lambda c: stats.pass_at_k(c, skills), _rounds(correct, skills)) for correct in found)
+
+
 def _ask(
-    trained: Trained, prompts: list[str], answers: list[str], skills: int
+    trained: Trained, prompts: list[str], answers: list[str], skills: int, temperature: float = 1.0
 ) -> tuple[list[list[str]], list[list[float]]]:
     """Texts and verdicts, (questions, REPEATS x skills), one round of strategies after the other."""
     rows = [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, answers, strict=True)]
-    found = attempt(trained.model, trained.tokenizer, rows, three_numbers_verdict, k=REPEATS, max_tokens=MAX_TOKENS)
+    found = attempt(
+        trained.model, trained.tokenizer, rows, three_numbers_verdict, k=REPEATS, max_tokens=MAX_TOKENS,
+        temperature=temperature,
+    )  # fmt: skip
     questions = range(0, len(rows), skills)
 
     def by_round(values: list[list[Any]]) -> list[list[Any]]:
@@ -103,7 +126,7 @@ def _plurality(table: tuple[list[list[str]], list[list[float]]]) -> float:
     """Share of questions whose single most frequent text is right; any right expression is the truth."""
     texts, correct = table
     right = [[text for text, c in zip(*row, strict=True) if c] for row in zip(texts, correct, strict=True)]
-    truths = [max(found, key=row.count, default="") for row, found in zip(texts, right, strict=True)]
+    truths = [max(found, key=row.count, default=None) for row, found in zip(texts, right, strict=True)]
     return stats.plurality(texts, truths)
 
 
