@@ -9,7 +9,7 @@ CONTROL = "grpo:spread=none"
 SEQUENCE = "grpo:spread=none|upskill:form=sequence,weight=0.7,kl_beta=0.1"
 HALF = "grpo:spread=none|upskill:form=sequence,weight=0.5,kl_beta=0.1"
 TOKEN = "grpo:spread=none|upskill:weight=0.5,kl_beta=0.1"
-ARMS = (CONTROL, "grpo:spread=none,kl_beta=0.1", "grpo:spread=none|entropy_bonus:weight=0.1", SEQUENCE, HALF, TOKEN)
+ARMS = (CONTROL, "grpo:spread=none,kl_beta=0.1", "grpo:spread=none|entropy_bonus:weight=0.02", SEQUENCE, HALF, TOKEN)
 
 EXPERIMENTS = {
     "upskill-three-numbers": Experiment(
