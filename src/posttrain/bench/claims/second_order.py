@@ -3,7 +3,7 @@
 from typing import Any
 
 from posttrain import stats
-from posttrain.bench.claims.claim import Claim, Experiment, interval, larger, mean, tabled, values
+from posttrain.bench.claims.claim import Cell, Claim, Experiment, interval, larger, mean, tabled, values
 from posttrain.bench.compare import CompareConfig
 
 G_RL = "grpo:spread=none"
@@ -11,10 +11,14 @@ DOUBLE = "grpo:spread=none,group_size=10"
 TOKENS = "grpo:spread=none,group_size=13"
 STATIC = "grpo:spread=none,data=critiques"
 DYNAMIC = "c_rl:spread=none,kl_beta=0"
+DYNAMIC_RANDOM = f"{DYNAMIC},selection=random"
+DYNAMIC_REWEIGHTED = f"{DYNAMIC},selection=random,reweight=true"
 FILTER = "grpo:spread=none|second_order:kl_beta=0"
 RANDOM = "grpo:spread=none|second_order:kl_beta=0,selection=random"
-REWEIGHTED = "grpo:spread=none|second_order:kl_beta=0,selection=random,reweight=true"
-ARMS = (G_RL, DOUBLE, TOKENS, STATIC, DYNAMIC, FILTER, RANDOM, REWEIGHTED)
+REWEIGHTED = f"{RANDOM},reweight=true"
+ARMS = (
+    G_RL, DOUBLE, TOKENS, STATIC, DYNAMIC, DYNAMIC_RANDOM, DYNAMIC_REWEIGHTED, FILTER, RANDOM, REWEIGHTED,
+)  # fmt: skip
 BALANCED = "judging, balanced"
 
 EXPERIMENTS = {
@@ -25,9 +29,16 @@ EXPERIMENTS = {
 }
 
 
-def _filtered(result: dict[str, Any]) -> str:
+def filtered_over(labels: tuple[str, str, str]) -> Cell:
     """Random pairs below reweighted ones, and these not above filtered ones."""
-    random, reweighted, filtered = (values(result, label, BALANCED) for label in (RANDOM, REWEIGHTED, FILTER))
+
+    def cell(result: dict[str, Any]) -> str:
+        return _filtered(*(values(result, label, BALANCED) for label in labels))
+
+    return cell
+
+
+def _filtered(random: list[float], reweighted: list[float], filtered: list[float]) -> str:
     gain = stats.paired(reweighted, random).difference
     rest = stats.paired(filtered, reweighted).difference
     refuted = gain.high < 0 or rest.high < 0
@@ -42,11 +53,18 @@ CLAIMS = (
     Claim(
         "Second-order rollout", "critique accuracy: random 74.9, reweighted 77.4, filtered 78.6 (7B)",
         "balanced critique accuracy: random below reweighted at most filtered", "second-order-sums",
-        _filtered,
+        filtered_over((RANDOM, REWEIGHTED, FILTER)),
     ),
     Claim(
-        "Second-order rollout", "imbalance pushes P1 down", "P1 and P2 of the three", "second-order-sums",
-        tabled(("judging, p1", "judging, p2"), (RANDOM, REWEIGHTED, FILTER)),
+        "Second-order rollout", "the same", "critiques alone, where p stays below a half", "second-order-sums",
+        filtered_over((DYNAMIC_RANDOM, DYNAMIC_REWEIGHTED, DYNAMIC)),
+    ),
+    Claim(
+        "Second-order rollout", "imbalance pushes P1 down", "P1 and P2 of these six", "second-order-sums",
+        tabled(
+            ("judging, p1", "judging, p2"),
+            (RANDOM, REWEIGHTED, FILTER, DYNAMIC_RANDOM, DYNAMIC_REWEIGHTED, DYNAMIC),
+        ),
     ),
     Claim(
         "Second-order rollout", "critique-only training on dynamic pairs collapses: wrong answers, called wrong",

@@ -22,9 +22,9 @@ def setup() -> Setup:
         held_out=_held_out,
         verify=chain_verdict,
         max_completion=MAX_TOKENS,
-        learning_rate=5e-4,
-        steps=100,
-        eval_every=20,
+        learning_rate=3e-4,
+        steps=150,
+        eval_every=30,
         measure=_measure,
         curves={
             "completions/mean_length": "Tokens of a sampled completion",

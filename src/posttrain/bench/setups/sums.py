@@ -21,7 +21,7 @@ ATTEMPTS = 4
 
 
 def setup() -> Setup:
-    """The paper's groups of 5; 16 questions a generation, and as many pairs where pairs are judged."""
+    """The paper's groups of 5; 32 questions a generation, and as many pairs where pairs are judged."""
     return Setup(
         student=STUDENT,
         rows=lambda seed: sums(1000, seed=seed),
@@ -30,7 +30,7 @@ def setup() -> Setup:
         max_completion=MAX_TOKENS,
         learning_rate=2e-4,
         steps=150,
-        prompts=16,
+        prompts=32,
         group_size=5,
         eval_every=15,
         fields={"critique_form": FORM},
