@@ -67,8 +67,12 @@ def world(models, tmp_path) -> World:
         ({"micro_batch": 3}, ["micro_batch=3", "does not divide"]),
         ({"prompts": 9}, ["4 rows", "9 prompts", "lower prompts"]),
         ({"schedule": "sudden"}, ["sudden", "constant"]),
-        ({"task": "knights-knaves"}, ["either --dataset FILE or --task"]),
-        ({"dataset": None}, ["either --dataset FILE or --task"]),
+        ({"task": "knights-knaves"}, ["one source of prompts: --dataset FILE, --task knights-knaves, or --task gsm8k"]),
+        ({"dataset": None}, ["one source of prompts", "--task gsm8k --dataset FILE"]),
+        ({"task": "gsm8k", "dataset": None}, ["GSM8K's own file", "--dataset"]),
+        ({"task": "gsm8k", "verifier": "math"}, ["--task gsm8k has its own", "leave out --verifier"]),
+        ({"task": "gsm8k", "skip_broken": True, "columns.prompt": "q"}, ["leave out --columns, --skip-broken"]),
+        ({"task": "knights-knaves", "dataset": None, "verifier": "math"}, ["--task knights-knaves", "--verifier"]),
         ({"task": "knights-knaves", "dataset": None, "people": 9}, ["people is 9", "2 to 8"]),
         ({"model": "./nowhere"}, ["./nowhere", "--model", "does not exist"]),
         ({"model": "nowhere"}, ["nowhere is not a folder here", "no tokenizer could be loaded"]),
@@ -91,10 +95,19 @@ def test_a_wrong_option_is_one_sentence(world, capfd, monkeypatch, flags, words)
     monkeypatch.chdir(world.folder)
     trl = flags.get("trl", "").split()
     more = ["--trl", *trl] if trl else []
-    said = refusal(capfd, *world.flags(*more, **{k: v for k, v in flags.items() if k != "trl"}))
+    more += ["--skip-broken"] if "skip_broken" in flags else []
+    said = refusal(capfd, *world.flags(*more, **{k: v for k, v in flags.items() if k not in ("trl", "skip_broken")}))
     for word in words:
         assert word in said
     assert not world.out.exists()
+
+
+def test_a_group_that_does_not_fit_the_recipe_is_told_before_anything_is_read(capfd):
+    """The default of 8 and five strategies, with a model and a file that are not there."""
+    said = refusal(capfd, "train", "upskill", "--model", "./nowhere", "--dataset", "nowhere.jsonl")
+    assert said == (
+        "group_size=8 cannot hold each of 5 skills equally often; use a multiple of 5, such as 10, or change skills."
+    )
 
 
 def test_an_unknown_recipe_lists_the_recipes(world, capfd):
@@ -192,6 +205,22 @@ def test_two_owners_of_one_hook_are_named_with_their_papers(models):
         (["grpo", "rlad:alpha"], ["key=value"]),
         (["grpo", "rlad:alpha=2"], ["alpha=2", "[0, 1]"]),
         (["grpo", "rlad", "grpo"], ["'grpo'", "twice"]),
+        (["grpo:group_size=abc"], ["group_size=abc", "group_size is a whole number"]),
+        (["grpo:prompts=0"], ["prompts=0", "above 0"]),
+        (["grpo:temperature=hot"], ["temperature=hot", "a number"]),
+        (["grpo:temperature=inf"], ["temperature=inf", "finite"]),
+        (["grpo:data=5"], ["data=5", "text"]),
+        (["ceeh:beta=abc"], ["beta=abc", "a number"]),
+        (["ceeh:mode=5"], ["mode=5", "one of EA, ME, none"]),
+        (["ceeh:everywhere=1"], ["everywhere=1", "true or false"]),
+        (["upskill:skills=2.5", "--task", "three-numbers"], ["skills=2.5", "a whole number"]),
+        (["upskill:kl_beta=low", "--task", "three-numbers"], ["kl_beta=low", "a number or None"]),
+        (["upskill", "--task", "three-numbers", "--group-size", "8"], ["group_size=8", "multiple of 5, such as 10"]),
+        (["upskill", "--group-size", "10"], ["'upskill'", "prompts that name a strategy", "'knights-knaves'"]),
+        (["second_order", "--task", "chain"], ["'second_order'", "a form for critiques", "'chain'"]),
+        (["grpo", "c_rl"], ["'c_rl'", "a form for critiques", "'knights-knaves'"]),
+        (["grpo", "rlad", "--task", "sums"], ["'rlad'", "a teacher", "'sums'"]),
+        (["grpo:data=other"], ["data='other'", "none"]),
         (["grpo", "--task", "chess"], ["'chess'", "knights-knaves"]),
         (["grpo", "--noise", "2"], ["noise=2.0", "0 to 1"]),
         (["grpo", "--eval-rows", "2"], ["eval_rows=2", "at least 8"]),

@@ -1,7 +1,8 @@
 """Rows that a method adds under TRL: they join the batch, count once, and what fills them up trains nothing."""
 
 import copy
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from peft import LoraConfig
 import tiny
 from engines import runs
 from engines.test_trl_agreement import Replaying
-from posttrain.rl import Credit, Live, Method, Row, grpo, policy_loss, second_order
-from posttrain.rl.engines import rows
+from posttrain.rl import Credit, Live, Method, Row, Table, grpo, policy_loss, second_order, upskill
+from posttrain.rl.engines import gathered, rows
 from posttrain.rl.engines.trl import PREFIX, RecipeTrainer
 
 PAIRS = {"critiques": 3, "critique_form": tiny.Letters()}
@@ -247,6 +248,85 @@ def test_what_a_batch_holds_beyond_text_is_named():
     extra = rows.to_batch([Row([1], [2, 3], 0, extra=True)], 0, "cpu")
     with pytest.raises(ValueError, match="holds pixel_values, which rows that a method adds do not have"):
         rows.merge({**extra, "pixel_values": torch.zeros(1, 3)}, extra, 0, PREFIX)
+
+
+def test_a_row_that_was_cut_off_is_not_trained_where_the_user_wants_that():
+    """Ends 8 and 9: the first row has one, the second is cut off, the third is empty."""
+    found = rows.to_batch([Row([1], [2, 8], 0), Row([1], [8, 3], 0), Row([1], [], 0)], 9, "cpu", {8, 9})
+    assert found["completion_mask"].tolist() == [[1, 1], [0, 0], [0, 0]]
+    assert rows.to_batch([Row([1], [8, 3], 0)], 9, "cpu")["completion_mask"].tolist() == [[1, 1]]
+
+
+@dataclass(frozen=True)
+class Ended(runs.Uneven):
+    """Of the five rows the second and the fourth reach their end token."""
+
+    name = "ended"
+
+    async def extend(self, table, state, sampler):
+        made = await super().extend(table, state, sampler)
+        return [replace(row, ids=[0, len(tiny.LETTERS) + 1] if i % 2 else [0, 1]) for i, row in enumerate(made)]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_extra_rows_without_an_end_are_masked_when_trl_masks_the_answers(tmp_path, masked):
+    kept = runs.trained(
+        tmp_path, grpo() | Ended(), cls=Keeping, mask_truncated_completions=masked, max_steps=1,
+        per_device_train_batch_size=16,
+    )  # fmt: skip
+    (batch,) = kept.batches
+    lengths = batch["completion_mask"].sum(1)
+    assert lengths[16:21].tolist() == ([0, 2, 0, 2, 0] if masked else [2] * 5)
+    assert batch["num_items_in_batch"] == lengths.sum()
+    assert bool((lengths[:16] == 0).any()) == masked
+
+
+class Sharded(RecipeTrainer):
+    """Under FSDP, as far as anything asks."""
+
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        self.is_fsdp_enabled = True
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"), [(lambda: grpo() | runs.Uneven(), "uneven"), (lambda: upskill(kl_beta=0), "upskill")]
+)
+def test_a_model_in_shards_has_no_rows_of_a_recipe_s_own(tmp_path, recipe, name):
+    split = {"num_generations": 5, "per_device_train_batch_size": 10}
+    with pytest.raises(ValueError, match=rf"{name} samples in its own way.*without FSDP.*stage 2"):
+        runs.trainer(tmp_path, recipe(), cls=Sharded, **split)
+    runs.trainer(tmp_path, grpo(), cls=Sharded, **split)
+
+
+@pytest.mark.parametrize("bonus", [{"entropy_coef": 0.1}, {"use_adaptive_entropy": True}])
+def test_trl_s_own_bonus_and_extra_rows_do_not_go_together(tmp_path, bonus):
+    with pytest.raises(ValueError, match=r"uneven adds rows of its own.*set entropy_coef=0.*entropy_bonus"):
+        runs.trainer(tmp_path, grpo() | runs.Uneven(), **bonus)
+    runs.trainer(tmp_path, grpo(), **bonus)
+
+
+def test_what_other_processes_get_of_a_row_is_what_the_table_takes():
+    """A table of two answers, with and without texts; the full row and the light one give the same."""
+    answers = Table(
+        torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), torch.tensor([1.0, 0.0]), ["a", "a"], torch.tensor([3, 4])
+    )
+    made = [
+        Row([1, 2], [3, 4, 5], 7, {"id": "b", "text": "long"}, "question", "words", [-1.0] * 3, extra=True,
+            notes={"place": 1}, scores={"s": torch.zeros(1, 3)}),
+        Row([1], [3], 8, prompt="question", completion="word", extra=True, joins=0),
+    ]  # fmt: skip
+    for table in (answers, replace(answers, prompts=["q", "q"], completions=["x", "y"])):
+        found, counts = gathered.with_extra(table, made, [0.5, math.nan])
+        expected = table.with_extra(made, [0.5, math.nan])
+        assert counts == [2]
+        for one, other in zip(vars(found).values(), vars(expected).values(), strict=True):
+            if isinstance(one, torch.Tensor):
+                torch.testing.assert_close(one, other, equal_nan=True)
+            else:
+                assert one == other
+    assert expected.prompt_key == ["a", "a", "b", "extra 8"]
+    assert expected.group.tolist() == [0, 0, 1, 0]
 
 
 def test_merging_pads_prompts_on_the_left_and_completions_on_the_right():

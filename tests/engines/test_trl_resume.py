@@ -184,6 +184,26 @@ def test_another_recipe_does_not_resume_it(unbroken, tmp_path):
         other.train(resume_from_checkpoint=str(Path(unbroken.args.output_dir) / "checkpoint-4"))
 
 
+class Plain:
+    """A form that is no dataclass and prints its address."""
+
+    def __init__(self):
+        self.form = tiny.Letters()
+        self.prompt, self.verdict, self.refinement = self.form.prompt, self.form.verdict, self.form.refinement
+
+
+def test_an_object_of_the_recipe_is_the_same_in_the_next_process(tmp_path):
+    """Two objects of one class stand for a run and the process that resumes it."""
+    first, second = (second_order(critique_form=Plain(), critiques=3, kl_beta=0) for _ in range(2))
+    saving = {"save_strategy": "steps", "save_steps": 1, "rewards": runs.at_least_two}
+    runs.trained(tmp_path, first, max_steps=1, **saving)
+    resumed = runs.trainer(tmp_path, second, max_steps=2, **saving)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 2
+    assert "Plain" in resumed.describe()
+    assert " at 0x" not in resumed.describe()
+
+
 def test_resume_from_nothing_starts(tmp_path):
     fresh = start(tmp_path, max_steps=2)
     fresh.train(resume_from_checkpoint=True)

@@ -199,6 +199,13 @@ def test_a_log_probability_that_vllm_lost_is_nan(monkeypatch, tmp_path):
     assert sample.logps == pytest.approx([-0.5, math.nan], nan_ok=True)
 
 
+def test_an_empty_completion_of_vllm_has_no_end(monkeypatch, tmp_path):
+    engine = Engine()
+    monkeypatch.setattr(engine, "generate", lambda **_: ([], [[]], [[]], None))
+    (sample,) = asyncio.run(through(engine, tmp_path, grpo()).hook_sampler([[1]]))
+    assert (sample.ids, sample.finish) == ([], "length")
+
+
 def test_the_length_is_restored_when_vllm_fails(tmp_path):
     engine = Engine(fails=True)
     with pytest.raises(RuntimeError, match="the server is gone"):

@@ -86,7 +86,8 @@ def interleaved(answers, extra, seed):
 
 def extend(method, table, state=None, sampler=None):
     state = method.initial_state() if state is None else state
-    return asyncio.run(method.extend(table, state, sampler or Script()))
+    sampler = sampler or Script()
+    return asyncio.run(method.extend(replace(table, ranks=sampler.ranks), state, sampler))
 
 
 def pay(method, rows):

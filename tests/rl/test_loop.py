@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posttrain.rl import GRPO, Credit, Memory, Method, Recipe, Row, Score, grpo, kdrl, opd, rlad
-from posttrain.rl.engines.loop import TabularPolicy, train
+from posttrain.rl.engines.loop import LoopSampler, TabularPolicy, train
 
 PROMPTS, TOKENS, SYMBOLS = 12, 2, 4
 TASKS = [{"prompt_ids": [i], "id": f"task {i}"} for i in range(PROMPTS)]
@@ -228,7 +229,7 @@ def test_the_table_says_what_is_correct_and_unscored():
             tables.append(table)
             return super().credit(table, state)
 
-    named = [TASKS[0], {"prompt_ids": [1]}, TASKS[2]]
+    named = [TASKS[0], {"prompt_ids": [1], "id": None}, TASKS[2]]
     run(Recipe(Bookkeeper()), policy(0.2), lambda row: rewards[row.group], steps=2, inner_steps=2, tasks=named)
     table = tables[1]
     assert table.correct[:16].tolist() == [1.0] * 8 + [0.0] * 8
@@ -320,6 +321,18 @@ def test_tabular_samples_carry_the_log_probabilities_that_it_scores(seed):
     # one symbol at logit 1, three at 0: p = e / (e + 3) and 1 / (e + 3)
     p = [math.e / (math.e + 3)] + 3 * [1 / (math.e + 3)]
     torch.testing.assert_close(entropy.detach(), torch.full_like(entropy, -sum(x * math.log(x) for x in p)))
+
+
+def test_the_sampler_takes_its_own_length_and_temperature():
+    """At a temperature near 0 the right symbol, the likeliest, is sampled; at the run's own, 1, others are too."""
+    sampler = LoopSampler(policy(0.2), TASKS, solved, TOKENS, random.Random(0))
+    prompts = [[i] for i in range(PROMPTS)] * 4
+    cold = asyncio.run(sampler(prompts, max_tokens=1, temperature=1e-3))
+    assert [sample.ids for sample in cold] == [answer(i)[:1] for (i,) in prompts]
+    warm = asyncio.run(sampler(prompts))
+    assert {len(sample.ids) for sample in warm} == {TOKENS}
+    assert any(sample.ids != answer(i) for (i,), sample in zip(prompts, warm, strict=True))
+    assert {sample.finish for sample in cold + warm} == {"length"}
 
 
 def test_tabular_samples_follow_the_distribution():

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posttrain.rl import (
+    CRL,
     GRPO,
     KDRL,
     RLAD,
@@ -26,7 +27,9 @@ from posttrain.rl import (
     Score,
     Settings,
     Table,
+    ceeh,
     engine_default,
+    entropy_bonus,
     grpo,
     kdrl,
     opd,
@@ -207,6 +210,21 @@ def test_a_clash_is_a_value_error():
 
 
 # -- settings and what is told ----------------------------------------------------------------------------------
+
+
+def test_a_deviation_that_no_credit_divides_by_is_not_listed():
+    listed = {(name, source) for name, _, source in (grpo(spread="none") | ceeh()).describe()}
+    assert not {name for name, _ in listed} & {"spread", "epsilon"}
+    assert {("spread", "grpo given"), ("epsilon", "grpo default")} <= {
+        (name, source) for name, _, source in (grpo(spread="none") | entropy_bonus()).describe()
+    }
+    owner = [(name, value, source) for name, value, source in Recipe.of(CRL()).describe() if name == "spread"]
+    assert owner == [("spread", "population", "c_rl default")]
+
+
+def test_a_score_names_a_model_or_prompts():
+    with pytest.raises(ValueError, match=r"'own' has neither a model nor prompts.*Live\.logp"):
+        Score("own")
 
 
 def test_every_setting_says_where_it_comes_from():

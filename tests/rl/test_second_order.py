@@ -249,6 +249,20 @@ def test_the_critiques_of_a_pair_or_a_question_are_compared(group, size):
         assert len({row.prompt for row in members}) == size // 5
 
 
+def test_critiques_join_the_answers_to_their_question_if_it_was_answered_now():
+    """One question of this generation, another of an earlier one: joined to group 0, and a group of its own."""
+    table = answers([[1, 0, 0]], step=4)
+    before = [{**entries([1])[0], "key": "another"}]
+    rows = extend(SecondOrder(group="answers", pairs=4), table, {"cache": before, "p": None})
+    whole = full(table, rows, [0.0] * len(rows))
+    now = torch.tensor([row.notes["step"] == 4 for row in rows])
+    assert now.sum() == (~now).sum() == 10
+    critiques = whole.group[3:]
+    assert set(critiques[now].tolist()) == {0} == set(whole.group[:3].tolist())
+    assert len(set(critiques[~now].tolist())) == 1
+    assert 0 not in critiques[~now].tolist()
+
+
 def test_answers_are_compared_as_grpo_does():
     """Critiques change nothing about the answers' advantages, and other methods may fill credit."""
     method, table = SecondOrder(), answers([[1, 0, 0], [1, 1, 1], [0, 1, 1]])
@@ -363,7 +377,7 @@ def test_a_table_without_texts_says_what_is_missing():
         ("p_decay", NAN, r"\[0, 1\)"),
         ("denoise", -1, "0 switches it off"),
         ("max_age", -1, "0 switches it off"),
-        ("group", "pooled", "'pair' or 'question'"),
+        ("group", "pooled", "'pair', 'question' or 'answers'"),
         ("max_tokens", 0, "at least 1"),
     ],
 )
@@ -389,3 +403,8 @@ def test_a_cache_smaller_than_a_draw_is_refused():
 def test_c_rl_refuses_an_unknown_spread():
     with pytest.raises(ValueError, match="spread='batch' is unknown"):
         CRL(spread="batch")
+
+
+def test_c_rl_compares_no_critique_with_an_answer():
+    with pytest.raises(ValueError, match=r"group='answers' would compare critiques with answers.*use 'pair'"):
+        CRL(group="answers")

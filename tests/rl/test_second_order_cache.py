@@ -135,6 +135,18 @@ def test_ranks_share_one_draw_equally(ranks, denoise, waiting, critiques, step):
     assert after == [entry for place, entry in enumerate(state["cache"]) if place not in places]
 
 
+def test_a_cache_holds_what_equal_shares_for_many_ranks_take():
+    """64 ranks share no fewer than 32 entries of 10 critiques; 4 times 8 questions' pairs would be 16 entries."""
+    method, state, drawn = SecondOrder(critiques=5), SecondOrder().initial_state(), []
+    for step in range(8):
+        table = answers([[1, 0]] * 8, step, ranks=64)
+        rows = [r for rank in range(64) for r in extend(method, table, state, Script(rank=rank, ranks=64))]
+        drawn.append(len(rows))
+        state = method.remember(full(table, rows, [0.0] * len(rows)), state).state
+    assert drawn == [0, 0, 0, 320, 0, 0, 0, 320]
+    assert state["cache"] == []
+
+
 def test_one_and_two_ranks_judge_the_same_pairs():
     state = {"cache": collect(answers([[1, 0]] * 20)), "p": None}
     table = answers([[1, 1]] * 6, step=5)

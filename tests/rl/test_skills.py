@@ -129,6 +129,7 @@ def test_messages_go_through_the_chat_template():
         (lambda model: ask(model, skills=[]), "leave nothing to ask"),
         (lambda model: score_skills(model, TOKENIZER, ["a"], [[1], [2]]), "1 questions and 2 completions"),
         (lambda model: score_skills(model, TOKENIZER, ["a"], [[]]), "an empty one"),
+        (lambda model: score_skills(model, TOKENIZER, ["a"], [[1]], skills=0), "skills=0 leaves nothing to score"),
         (lambda model: score_skills(model, TOKENIZER, ["a"], [[1]], temperature=0), "temperature=0 must be above 0"),
         (lambda model: score_skills(model, TOKENIZER, ["a"], [[1]], template="{z}"), "template='{z}' must have"),
     ],

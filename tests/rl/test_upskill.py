@@ -227,8 +227,22 @@ def test_the_form_chooses_the_reward():
     assert found == pytest.approx([math.log(2), math.log(0.45 / 0.2625)])
 
 
-def test_by_default_no_strategy_makes_up_for_a_wrong_answer():
-    assert UpSkill().weight * UpSkill().cap <= 1
+@pytest.mark.parametrize("form", FORMS)
+@given(seed=SEEDS)
+def test_by_default_a_wrong_answer_never_beats_a_right_one_that_says_nothing_of_its_strategy(form, seed):
+    """Rewards of 0 and 1: a wrong answer of any strategy stays at most at 1, and a right one at least at 0."""
+    logp, skill, _ = scored(seed, 5, tokens=40, scale=9.0)
+    terms = reward(UpSkill(form=form), *(row(*one) for one in zip(logp, skill, strict=True)))
+    silent = 1 + reward(UpSkill(form=form), row(torch.full((5, 2), -1.0), 3))[0]
+    assert silent == 1
+    assert all(0 + term <= silent and 1 + term >= 0 for term in terms)
+
+
+def test_a_strategy_that_stands_out_reaches_the_bound_of_the_default():
+    """40 tokens, 9 nats likelier under the own strategy, and the other way round: 2 nats after the cap, 1 after 0.5."""
+    own, other = torch.full((5, 40), -9.0), torch.zeros(5, 40)
+    own[2], other[2] = 0.0, -9.0
+    assert reward(UpSkill(), row(own, 3), row(other, 3)) == [1.0, -1.0]
 
 
 def test_rows_of_other_methods_and_rows_without_a_skill_get_nothing():
@@ -306,7 +320,9 @@ def test_a_group_size_that_cannot_be_shared_out_is_rejected(group, fits):
         if size in fits:
             UpSkill(group=group).check_group_size(size)
         else:
-            with pytest.raises(ValueError, match=rf"group_size={size} .*multiple of 5, at least {fits[0]}"):
+            with pytest.raises(
+                ValueError, match=rf"group_size={size} .*multiple of 5, such as {max(fits[0], -(-size // 5) * 5)},"
+            ):
                 UpSkill(group=group).check_group_size(size)
 
 

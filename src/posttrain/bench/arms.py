@@ -6,20 +6,21 @@ the name of other rows of the task.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
 
 from posttrain.catalog import method_class
-from posttrain.values import literal
+from posttrain.values import expected, literal
 
 if TYPE_CHECKING:
     from posttrain.rl.recipe import Recipe
 
-RUN = ("prompts", "group_size", "temperature", "data")
-"""Options of a run that an arm may set for itself."""
+RUN = {"prompts": int, "group_size": int, "temperature": float, "data": str}
+"""Options of a run that an arm may set for itself, and their types."""
 
 OBJECTS = ("teacher", "critique_form")
 """Fields that hold an object, which the task gives."""
@@ -61,10 +62,9 @@ class Arm:
             built.append(Recipe.of(method(**{k: v for k, v in given.items() if k in has}, **part.options)))
         return reduce(or_, built)
 
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether a method has a teacher."""
-        return any(f.name == "teacher" for part in self.parts for f in fields(method_class(part.recipe)))
+    def has(self, field: str) -> bool:
+        """Whether a method has a field of this name, such as a teacher."""
+        return any(f.name == field for part in self.parts for f in fields(method_class(part.recipe)))
 
 
 def parse(text: str) -> Arm:
@@ -72,17 +72,22 @@ def parse(text: str) -> Arm:
     parts, run = [], dict[str, Any]()
     for piece in text.split("|"):
         name, _, tail = piece.strip().partition(":")
-        known = [f.name for f in fields(method_class(name)) if f.name not in OBJECTS]
+        method = method_class(name)
+        known = {f.name: get_type_hints(method)[f.name] for f in fields(method) if f.name not in OBJECTS} | RUN
         options: dict[str, Any] = {}
         for option in filter(None, tail.split(",")):
             key, equals, value = option.partition("=")
-            if not equals or key not in (*known, *RUN):
+            if not equals or key not in known:
                 raise ValueError(
-                    f"The arm {text!r} has the option {option!r}; write key=value with one of "
-                    f"{', '.join([*known, *RUN])}."
+                    f"The arm {text!r} has the option {option!r}; write key=value with one of {', '.join(known)}."
                 )
-            (options if key in known else run)[key] = literal(value)
+            if wanted := expected(literal(value), known[key]):
+                raise ValueError(f"The arm {text!r} has {option}; {key} is {wanted}.")
+            (run if key in RUN else options)[key] = literal(value)
         parts.append(Part(name, options))
+    for key in ("prompts", "temperature"):
+        if key in run and not 0 < run[key] < math.inf:
+            raise ValueError(f"The arm {text!r} has {key}={run[key]}; it must be above 0 and finite.")
     arm = Arm(text, tuple(parts), run)
     arm.build(teacher="teacher")
     return arm

@@ -84,10 +84,14 @@ class CompareConfig:
 
     def _check_arm(self, arm: Arm, task: Setup) -> None:
         """Reject an arm that this task cannot run."""
-        if arm.needs_teacher and not task.teacher:
-            raise ValueError(
-                f"The arm {arm.label!r} needs a teacher, and the task {self.task!r} has none; leave it out."
-            )
+        recipe = arm.build(teacher="teacher")
+        missing = {
+            "a teacher": arm.has("teacher") and not task.teacher,
+            "a form for critiques": arm.has("critique_form") and "critique_form" not in task.fields,
+            "prompts that name a strategy": recipe.fills("rollout") and task.ask is None,
+        }
+        for what in (name for name, lacks in missing.items() if lacks):
+            raise ValueError(f"The arm {arm.label!r} needs {what}, and the task {self.task!r} has none; leave it out.")
         if (data := arm.run.get("data")) is not None and data not in task.data:
             others = ", ".join(task.data) or "none"
             raise ValueError(
@@ -95,7 +99,7 @@ class CompareConfig:
             )
         size = arm.run.get("group_size", self.group_size)
         check_group_size(size)
-        arm.build(teacher="teacher").check_group_size(size)
+        recipe.check_group_size(size)
 
     @property
     def seed_list(self) -> list[int]:
@@ -197,7 +201,7 @@ def summarise(config: CompareConfig, folder: Path) -> dict[str, Any]:
     first = arms[0].label
     summaries = {label: _summary(found) for label, found in runs.items()}
     for label, found in runs.items():
-        summaries[label]["measured"] = _measured(found, runs[first])
+        summaries[label]["measured"] = _measured(config.seed_list, found, runs[first])
         for measure in ("auc", "sampled_auc", "final"):
             gap = stats.paired([run[measure] for run in found], [run[measure] for run in runs[first]])
             summaries[label][f"{measure}_minus_first"] = {**gap.difference._asdict(), "wins": gap.wins}
@@ -212,14 +216,21 @@ def summarise(config: CompareConfig, folder: Path) -> dict[str, Any]:
     }
 
 
-def _measured(runs: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the task measures at the end: interval, values by seed and the paired difference to the first arm."""
+def _measured(seeds: Sequence[int], runs: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the task measures at the end: interval, values by seed and the paired difference to the first arm.
+
+    A measure is taken over the seeds that have it, and paired over those on which the first arm has it too.
+    """
     out: dict[str, Any] = {}
-    for name in runs[0]["measured"]:
-        values = [run["measured"][name] for run in runs]
-        out[name] = {**stats.bootstrap(values)._asdict(), "by_seed": values}
-        if name in first[0]["measured"]:
-            gap = stats.paired(values, [run["measured"][name] for run in first])
+    for name in dict.fromkeys(name for run in runs for name in run["measured"]):
+        ours, theirs = (
+            {seed: run["measured"][name] for seed, run in zip(seeds, found, strict=True) if name in run["measured"]}
+            for found in (runs, first)
+        )
+        values = list(ours.values())
+        out[name] = {**stats.bootstrap(values)._asdict(), "by_seed": values, "seeds": list(ours)}
+        if common := [seed for seed in ours if seed in theirs]:
+            gap = stats.paired([ours[seed] for seed in common], [theirs[seed] for seed in common])
             out[name]["minus_first"] = {**gap.difference._asdict(), "wins": gap.wins}
     return out
 

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def run(given: Compare) -> dict[str, Any]:
     """Run what is missing, print the table, write the result and the picture."""
-    for module in ("trl", "reasoning_gym", "matplotlib"):
+    for module in ("trl", "matplotlib", *(["reasoning_gym"] if given.config.task == "knights-knaves" else [])):
         need(module)
     with CompareDisplay(given.config) as display:
         result = compare.run(given.config, given.out, display.advance)

@@ -58,8 +58,16 @@ class Data:
             raise ValueError("--task gsm8k needs GSM8K's own file: give it with --dataset train.jsonl.")
         if self.task != "gsm8k" and (self.dataset is None) == (self.task is None):
             raise ValueError(
-                "Give either --dataset FILE or --task knights-knaves: there must be one source of prompts."
+                "Give one source of prompts: --dataset FILE, --task knights-knaves, or --task gsm8k --dataset FILE."
             )
+        given = {
+            "--columns": self.columns != Columns(),
+            "--verifier": self.verifier != "exact",
+            "--skip-broken": self.skip_broken,
+        }
+        if self.task is not None and any(given.values()):
+            flags = ", ".join(flag for flag, is_given in given.items() if is_given)
+            raise ValueError(f"--task {self.task} has its own columns and its own judge; leave out {flags}.")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -99,6 +107,7 @@ def train(data: Data, method: Any, run_config: Any, base: Any = None) -> None:
 
     run.quiet()
     recipe = Recipe.of(base) | method if base is not None else Recipe.of(method)
+    recipe.check_group_size(run_config.group_size)
     teachers.check_reference(data.model, "--model")
     teachers.check_references(recipe.scores())
     rows, verify = _rows(data)
@@ -114,6 +123,7 @@ def train(data: Data, method: Any, run_config: Any, base: Any = None) -> None:
         final = run.run(built, run_config)
         if built.accelerator.is_main_process:
             display.finish(log, final)
+    need("accelerate").PartialState().destroy_process_group()
 
 
 def _rows(data: Data) -> tuple[list[dict[str, Any]], Verifier]:

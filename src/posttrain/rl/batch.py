@@ -28,7 +28,8 @@ class Sampled(NamedTuple):
 class Sampler(Protocol):
     """What a rollout samples with. Token in, token out: what was sampled is what is trained.
 
-    Every rank makes the same number of calls; a call may have no prompts.
+    Every rank makes the same number of calls; their numbers of prompts may differ, down to none, except under vLLM's
+    server mode and for a model in shards over the ranks, where every rank must give equally many.
     """
 
     rank: int
@@ -98,6 +99,12 @@ class Row:
     scores: Mapping[str, Tensor] = field(default_factory=dict)
     """(N, T) log-probabilities under what each `Score` with `prompts_of_row` names."""
 
+    @property
+    def key(self) -> str:
+        """The id of the task, or of the group where there is none."""
+        given = self.task.get("id")
+        return f"extra {self.group}" if given is None else str(given)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -119,6 +126,8 @@ class Table:
     """Optimiser steps planned."""
     training: bool = True
     """False in evaluation, where no state changes."""
+    ranks: int = 1
+    """Processes that the rows come from."""
     episode: Tensor | None = None
     """(B,) long: rows of one episode."""
     turn: Tensor | None = None
@@ -172,10 +181,20 @@ class Table:
         """(B,) bool: rows that answer a task, that is, all but the extra ones."""
         return torch.ones_like(self.scored) if self.extra is None else ~self.extra
 
-    def with_extra(self, rows: Sequence[Row], rewards: Sequence[float]) -> Table:
+    @property
+    def judged(self) -> Tensor:
+        """(B,) bool: answers that are scored and known to be right or wrong."""
+        return self.scored & self.answers & ~torch.isnan(self.correct)
+
+    def with_extra(self, rows: Sequence[Row], rewards: Sequence[float], lengths: Sequence[int] | None = None) -> Table:
         """This table of answers with the extra rows of all ranks below.
 
         Their groups are apart from the answers', except for rows that join one of these.
+
+        Args:
+            rows: Of all ranks.
+            rewards: One per row; NaN where unscored.
+            lengths: Completion tokens of each row, where rows come without their ids.
         """
         if not rows:
             return self
@@ -183,16 +202,16 @@ class Table:
         _, own = torch.unique(torch.tensor([row.group for row in rows]), return_inverse=True)
         first = int(self.group.max()) + 1
         groups = [first + g if row.joins is None else row.joins for row, g in zip(rows, own.tolist(), strict=True)]
-        lengths = torch.tensor([len(row.ids) for row in rows], device=self.length.device)
+        tokens = self.length.new_tensor([len(row.ids) for row in rows] if lengths is None else list(lengths))
         blank = [{}] * answers
         return replace(
             self,
             rewards=torch.cat([self.rewards, torch.tensor(list(rewards), **like)]),
             group=torch.cat([self.group, self.group.new_tensor(groups)]),
             correct=torch.cat([self.correct, torch.full((len(rows),), torch.nan, **like)]),
-            prompt_key=[*self.prompt_key, *(str(row.task.get("id", f"extra {row.group}")) for row in rows)],
-            length=torch.cat([self.length, lengths]),
-            skill=None if self.skill is None else torch.cat([self.skill, torch.zeros_like(lengths)]),
+            prompt_key=[*self.prompt_key, *(row.key for row in rows)],
+            length=torch.cat([self.length, tokens]),
+            skill=None if self.skill is None else torch.cat([self.skill, torch.zeros_like(tokens)]),
             extra=torch.arange(answers + len(rows), device=self.rewards.device) >= answers,
             notes=[*(self.notes or blank), *(row.notes for row in rows)],
             prompts=None if self.prompts is None else [*self.prompts, *(row.prompt for row in rows)],

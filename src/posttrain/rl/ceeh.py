@@ -66,7 +66,8 @@ class CEEH(Method):
     beta: float = 0.1
     """Weight of the length term."""
     floor: float = 0.9
-    """The length term takes at most this from a correct answer; below 1, so that it still beats a wrong one."""
+    """The length term takes at most this from a correct answer; below 1, so that where rewards are 0 and 1 it still
+    beats a wrong one."""
     rise: float = 0.2
     """Rate of Acc_h towards a higher Acc, and of an averaged L_x towards a shorter answer."""
     fall: float = 0.05
@@ -255,7 +256,7 @@ def observe(table: Table) -> Seen:
 
     Extra rows, unscored rows and rows whose correctness is unknown do not count.
     """
-    counted = judged(table)
+    counted = table.judged
     right = counted & (table.correct == 1)
     verdicts, lengths = dict[str, list[bool]](), dict[str, list[int]]()
     for key, counts, is_right, tokens in zip(
@@ -267,11 +268,6 @@ def observe(table: Table) -> Seen:
             lengths.setdefault(key, []).append(tokens)
     accuracy = {key: sum(values) / len(values) for key, values in verdicts.items()}
     return Seen(right, accuracy, {key: min(values) for key, values in lengths.items()})
-
-
-def judged(table: Table) -> Tensor:
-    """(B,) bool: answers that are scored and known to be right or wrong."""
-    return table.scored & table.answers & ~torch.isnan(table.correct)
 
 
 def _tokens(table: Table) -> Tensor:

@@ -51,6 +51,13 @@ class Score:
     """N prompts to score a row's tokens under, as text, messages or ids; None is the row's own prompt. The number is
     the same for all rows. They are there before the reward: `Row.scores` (N, T), `Live.scores` (B, N, T)."""
 
+    def __post_init__(self) -> None:
+        if self.model is None and self.prompts_of_row is None:
+            raise ValueError(
+                f"The score {self.name!r} has neither a model nor prompts, so it is the policy's own log-probability; "
+                "read Live.logp, or give it one of the two."
+            )
+
 
 @dataclass(frozen=True)
 class Settings:

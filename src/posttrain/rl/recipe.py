@@ -196,10 +196,15 @@ class Recipe:
             part.check_group_size(size)
 
     def describe(self) -> list[tuple[str, Any, str]]:
-        """(setting, value, source) of every hyper-parameter, for people to read."""
+        """(setting, value, source) of every hyper-parameter, for people to read.
+
+        The base's `spread` and `epsilon` are of its own credit, so they are left out where a method credits instead,
+        whatever they are set to.
+        """
         lines = [(key, sourced.value, sourced.source) for key, sourced in self.sources.items()]
         for part in self.parts:
-            own = [f.name for f in fields(part) if f.name not in part.settings.given()]
+            unused = ("spread", "epsilon") if part is self.base and self.fills("credit") else ()
+            own = [f.name for f in fields(part) if f.name not in (*part.settings.given(), *unused)]
             lines += [(name, getattr(part, name), _source(part, name)) for name in own]
         return lines
 

@@ -14,16 +14,17 @@ answers and critiques are one batch. With p the share of right answers among the
 and P2 = P(c says wrong | r wrong), Eq. 2 gives E[R(c)] = 0.7 (p P1 + (1 - p) P2) (Eq. 7): p < 1/2 rewards calling
 everything wrong. The filter makes p = 1/2; Eq. 3 gives 0.35 (P1 + P2) for every p, and is Eq. 2 at p = 1/2.
 
-Symbols: n -> `critiques`, M -> `pairs`, Ext -> `form.verdict`, 0.7 -> `reward_right`, `reward_wrong`, n_ref ->
+Symbols: n -> `critiques`, M -> `pairs`, Ext -> `critique_form.verdict`, 0.7 -> `reward_right`, `reward_wrong`, n_ref ->
 `denoise`, p -> the state's `p`. The reference answer and the verdict on r are in no prompt.
 
 Differs from the paper: it says that answers and critiques are mixed into one group for the advantage, which does not
-define a group once pairs come from other questions; here each pair has its own (`group="question"` for the two pairs
-of a question). So, where advantages are divided by the deviation, the *size* of R(c) has no effect unless R_q is
-added: Eq. 3 and unequal rewards need `grpo(spread="none")` (or, to less effect, `group="question"`). Not in the
-paper: M (as many pairs as questions), the cache (first in first out, 4 M pairs, old ones dropped, this generation's
-pairs included, the two of a question kept together), two answers of each question where nothing is filtered, and the
-running mean for p.
+define a group once pairs come from other questions; here each pair has its own. `group="question"` makes one of the
+two pairs of a question, and `group="answers"` takes the paper at its word: critiques join the answers to their
+question if it was answered in this generation, and are otherwise compared as under `question`. So, where advantages
+are divided by the deviation, the *size* of R(c) has no effect unless R_q is added: Eq. 3 and unequal rewards need
+`grpo(spread="none")` (or, to less effect, another `group`). Not in the paper: M (as many pairs as questions), the
+cache (first in first out, 4 M pairs, old ones dropped, this generation's pairs included, the two of a question kept
+together), two answers of each question where nothing is filtered, and the running mean for p.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class SecondOrder(Method):
     repair_wrong: float = 0.7
     """R_q of a critique that says wrong, times the share of attempts that succeed."""
     cache_size: int = 0
-    """Pairs that wait at most; 0 for four times `pairs`."""
+    """Pairs that wait at most, or as many as equal shares for all ranks take; 0 for four times `pairs`."""
     max_age: int = 16
     """Optimiser steps after which a pair is dropped; 0 for never."""
     group: Literal["pair", "question", "answers"] = "pair"
@@ -186,9 +187,9 @@ class SecondOrder(Method):
         if not table.training:
             return []
         now = self._with_answers(table, state)
-        places = draw(now["cache"], self._draws(table, len(now["cache"]), sampler.ranks), table.step)
+        places = draw(now["cache"], self._draws(table, len(now["cache"])), table.step)
         drawn = [(place, which) for place in places for which in (0, 1)]
-        share = len(drawn) * self.critiques // sampler.ranks
+        share = len(drawn) * self.critiques // table.ranks
         if not share:
             return []
         mine = [c // self.critiques for c in range(sampler.rank * share, (sampler.rank + 1) * share)]
@@ -261,7 +262,7 @@ class SecondOrder(Method):
     def _with_answers(self, table: Table, state: State) -> State:
         """The state with this generation's answers; the same from the answers alone and from the full table."""
         oldest = table.step - self.max_age if self.max_age else None
-        limit = (self.cache_size or 4 * self._pairs(table)) // 2
+        limit = max((self.cache_size or 4 * self._pairs(table)) // 2, self._unit(table))
         p = state["p"]
         if self.reweight:
             means = [_mean(q.correct) for q in answered(table) if len(q.correct) > 1]
@@ -274,9 +275,13 @@ class SecondOrder(Method):
         questions = len(set(table.group[table.answers].tolist()))
         return self.pairs or questions + questions % 2
 
-    def _draws(self, table: Table, waiting: int, ranks: int) -> int:
-        """Entries to draw: about M / 2 of those that wait, so that every rank gets equally many critiques."""
-        unit = ranks // math.gcd(ranks, 2 * self.critiques)
+    def _unit(self, table: Table) -> int:
+        """The fewest entries whose critiques every rank gets equally many of."""
+        return table.ranks // math.gcd(table.ranks, 2 * self.critiques)
+
+    def _draws(self, table: Table, waiting: int) -> int:
+        """Entries to draw: about M / 2 of those that wait, in whole units."""
+        unit = self._unit(table)
         return min(math.ceil(self._pairs(table) / 2 / unit), waiting // unit) * unit
 
     def _ask(self, now: State, place: int, which: int, sampler: Sampler) -> Pair:
@@ -315,8 +320,7 @@ def answered(table: Table) -> list[Question]:
     """The answers with a reward and a known verdict, by group, in the order of the table."""
     prompts, texts = _need(table.prompts, "prompts"), _need(table.completions, "completions")
     found: dict[int, Question] = {}
-    known = table.answers & table.scored & ~torch.isnan(table.correct)
-    columns = zip(known.tolist(), table.group.tolist(), table.correct.tolist(), strict=True)
+    columns = zip(table.judged.tolist(), table.group.tolist(), table.correct.tolist(), strict=True)
     for i, (use, group, correct) in enumerate(columns):
         if use:
             question = found.setdefault(group, Question(table.prompt_key[i], prompts[i], [], []))

@@ -108,6 +108,8 @@ def score_skills(
         chunk: Rows per forward pass.
     """
     check_template(template)
+    if skills < 1:
+        raise ValueError(f"skills={skills} leaves nothing to score under; give the number used in training (paper: 5).")
     if len(questions) != len(completions):
         raise ValueError(f"There are {len(questions)} questions and {len(completions)} completions; give one each.")
     if not completions or not all(completions):

@@ -144,7 +144,7 @@ class UpSkill(Method):
         _ = self.settings
         check_template(self.template)
         if self.skills < 1:
-            raise ValueError(f"skills={self.skills} must be at least 1; the paper uses 5, and 1 is GRPO.")
+            raise ValueError(f"skills={self.skills} must be at least 1; the paper uses 5, and 1 names none.")
         if self.form not in ("token", "sequence"):
             raise ValueError(f"form={self.form!r} is unknown; use 'token' or 'sequence'.")
         if self.group not in ("question", "skill"):
@@ -167,9 +167,10 @@ class UpSkill(Method):
         """Raise unless a group of this size can hold every skill equally often."""
         least = 2 * self.skills if self.group == "skill" else self.skills
         if self.skills > 1 and (size % self.skills or size < least):
+            often = "equally often" if self.group == "question" else "equally often and at least twice"
             raise ValueError(
-                f"group_size={size} does not hold each of {self.skills} skills equally often, at least "
-                f"{least // self.skills} times; use a multiple of {self.skills}, at least {least}, or change skills."
+                f"group_size={size} cannot hold each of {self.skills} skills {often}; use a multiple of {self.skills}, "
+                f"such as {max(least, -(-size // self.skills) * self.skills)}, or change skills."
             )
 
     def scores(self) -> Sequence[Score]:

@@ -36,6 +36,11 @@ class CRL(SecondOrder):
         super().__post_init__()
         if self.spread not in ("population", "sample", "none"):
             raise ValueError(f"spread={self.spread!r} is unknown; use 'population', 'sample' or 'none'.")
+        if self.group == "answers":
+            raise ValueError(
+                "group='answers' would compare critiques with answers, which c_rl does not train; use 'pair' or "
+                "'question', or second_order."
+            )
 
     def credit(self, table: Table, state: Any) -> Credit:
         """A, (B,): 0 for answers."""

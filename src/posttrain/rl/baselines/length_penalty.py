@@ -29,7 +29,6 @@ import torch
 from torch import Tensor
 
 from posttrain.rl.batch import Credit, Table
-from posttrain.rl.ceeh import judged
 from posttrain.rl.math import group_advantages, masked_mean
 from posttrain.rl.method import Method
 
@@ -53,7 +52,7 @@ class LengthPenalty(Method):
 
     def credit(self, table: Table, state: Any) -> Credit:
         """A, (B,)."""
-        right = judged(table) & (table.correct == 1)
+        right = table.judged & (table.correct == 1)
         length = table.length.to(table.rewards.dtype)
         relative = group_advantages(torch.where(right, length, math.nan), table.group, epsilon=1e-7)
         taken = torch.where(right, self.alpha * torch.sigmoid(relative), 0.0)
@@ -81,7 +80,7 @@ class LCR1(Method):
 
     def credit(self, table: Table, state: Any) -> Credit:
         """A, (B,)."""
-        answers = judged(table)
+        answers = table.judged
         length = table.length.clamp(min=1).to(table.rewards.dtype)
         longest = _longest(torch.where(answers & (table.correct == 1), length, 0.0), table.group)
         gain = torch.where(answers & (longest > 0), self.c * (1 - length / longest.clamp(min=1)), 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from accelerate.utils import gather_object
@@ -22,8 +21,12 @@ def with_extra(table: Table, extra: Sequence[Row], rewards: Sequence[float]) -> 
         rewards: One per extra row; NaN where unscored.
     """
     counts: list[int] = gather_object([len(extra)])
-    records = gather_object([(row, reward) for row, reward in zip(map(_light, extra), rewards, strict=True)])
-    return table.with_extra([row for row, _ in records], [reward for _, reward in records]), counts
+    texts = table.prompts is not None
+    found = gather_object(
+        [(_light(row, texts=texts), reward, len(row.ids)) for row, reward in zip(extra, rewards, strict=True)]
+    )
+    rows, values, lengths = ([record[i] for record in found] for i in range(3))
+    return table.with_extra(rows, values, lengths), counts
 
 
 def own(values: Tensor, answers: int, counts: Sequence[int], rank: int, rows: int) -> Tensor:
@@ -41,6 +44,7 @@ def own(values: Tensor, answers: int, counts: Sequence[int], rank: int, rows: in
     return functional.pad(mine, (0, rows - len(mine)))
 
 
-def _light(row: Row) -> Row:
-    """A row without what other processes do not need."""
-    return replace(row, prompt_ids=[], scores={})
+def _light(row: Row, *, texts: bool) -> Row:
+    """A row with what a table needs of it: its group, key, notes and, where asked for, texts."""
+    prompt, completion = (row.prompt, row.completion) if texts else (None, None)
+    return Row([], [], row.group, {"id": row.key}, prompt, completion, extra=True, joins=row.joins, notes=row.notes)

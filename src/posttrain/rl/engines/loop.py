@@ -6,7 +6,6 @@ this one.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from posttrain.rl.batch import Live, Row, Sampled, Table, Task
+from posttrain.rl.engines.run_async import run_async
 from posttrain.rl.loss import policy_loss
 from posttrain.rl.method import Score
 from posttrain.rl.recipe import Recipe
@@ -62,7 +62,7 @@ class LoopSampler:
         return await self.policy.sample(
             list(prompt_ids),
             max_tokens=max_tokens or self.max_tokens,
-            temperature=temperature or 1.0,
+            temperature=1.0 if temperature is None else temperature,
             seed=self.seed.getrandbits(62),
         )
 
@@ -119,7 +119,7 @@ def train(
     for step in range(steps):
         done, total = step * inner_steps, steps * inner_steps
         sampler = LoopSampler(policy, tasks, reward, max_tokens, random.Random(f"{seed}:{step}"))
-        rows, table, metrics = asyncio.run(_generate(recipe, sampler, state, group_size, done, total))
+        rows, table, metrics = run_async(_generate(recipe, sampler, state, group_size, done, total))
         credit = recipe.credit(table, state)
         state, remembered = recipe.remember(table, state)
         with torch.no_grad():
@@ -153,7 +153,7 @@ async def _generate(
 ) -> tuple[list[Row], Table, dict[str, float]]:
     """Answers and extra rows with their credit table, and the answers' metrics."""
     tasks = [
-        Task(task.get("prompt", task["prompt_ids"]), group, group * group_size + i, {"id": _key(task, group), **task})
+        Task(task.get("prompt", task["prompt_ids"]), group, group * group_size + i, {**task, "id": _key(task, group)})
         for group, task in enumerate(sampler.tasks)
         for i in range(group_size)
     ]
@@ -230,7 +230,7 @@ def _correct(rewards: Tensor) -> Tensor:
 
 def _key(task: Mapping[str, Any], place: int) -> str:
     """A task's id, or its place."""
-    return str(task.get("id", place))
+    return str(place if task.get("id") is None else task["id"])
 
 
 class TabularPolicy(nn.Module):

@@ -5,7 +5,7 @@ Axes: B rows, P prompt tokens (padded on the left), C completion tokens (padded 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -26,15 +26,22 @@ OTHERS = ("advantages", "num_items_in_batch")
 """What is computed anew once all rows are there."""
 
 
-def to_batch(rows: Sequence[Row], pad_id: int, device: Any) -> dict[str, Tensor]:
-    """Ids and masks of rows, as `_generate_and_score_completions` returns them."""
+def to_batch(rows: Sequence[Row], pad_id: int, device: Any, ends: Set[int] | None = None) -> dict[str, Tensor]:
+    """Ids and masks of rows, as `_generate_and_score_completions` returns them.
+
+    Args:
+        rows: At least one.
+        pad_id: The padding token.
+        device: Where the tensors go.
+        ends: Tokens of which a completion's last must be one, or it is not trained; None trains all.
+    """
     prompt_ids, prompt_mask = left_padded([row.prompt_ids for row in rows], pad_id, device)
     width = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for i, row in enumerate(rows):
         ids[i, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.long)
-        mask[i, : len(row.ids)] = 1
+        mask[i, : len(row.ids)] = int(ends is None or not ends.isdisjoint(row.ids[-1:]))
     return {
         "prompt_ids": prompt_ids,
         "prompt_mask": prompt_mask,

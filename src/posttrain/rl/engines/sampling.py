@@ -99,7 +99,7 @@ class TRLSampler:
             engine.max_completion_length = before
         ends = set(self.trainer.eos_token_ids)
         return [
-            Sampled(row, [_number(token[0]) for token in logp], "stop" if row[-1] in ends else "length")
+            Sampled(row, [_number(token[0]) for token in logp], "stop" if ends.intersection(row[-1:]) else "length")
             for row, logp in zip(ids, logps, strict=True)
         ]
 

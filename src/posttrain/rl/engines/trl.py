@@ -8,10 +8,9 @@ the penalty is added to the loss. The names it relies on are listed in `CONTRACT
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from posttrain.rl.batch import Live, Row, Table, Task
 from posttrain.rl.engines import gathered, resume, rows, scoring, teachers, trl_config
 from posttrain.rl.engines.prompt_ids import PromptIds, key_of
 from posttrain.rl.engines.rewards import text_of
+from posttrain.rl.engines.run_async import run_async
 from posttrain.rl.engines.sampling import TRLSampler
 from posttrain.rl.loss import measure, surrogate, without_unscored
 from posttrain.rl.math import Normalizer, aggregate
@@ -125,7 +125,25 @@ class RecipeTrainer(GRPOTrainer):
         self.prompts = PromptIds(self.train_dataset)
         if self.method_state:
             self.notes += self.prompts.check()
+        self._check_rows()
         self.add_callback(resume.BoundaryCallback(self))
+
+    def _check_rows(self) -> None:
+        """Reject what a recipe's own rollout or extra rows do not work with."""
+        plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
+        own = [self.recipe.owner(hook).name for hook in ("rollout", "extend") if self.recipe.fills(hook)]
+        if own and (self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)):
+            raise ValueError(
+                f"{own[0]} samples in its own way, which needs the whole model on every process; train without FSDP "
+                "and with DeepSpeed's ZeRO stage 2 at most."
+            )
+        if self.recipe.fills("extend") and (self._entropy_bonus_enabled or self.aux_loss_enabled):
+            raise ValueError(
+                f"{self.recipe.owner('extend').name} adds rows of its own, among which TRL's entropy bonus and the "
+                "load-balancing loss of a mixture of experts would be weighted wrongly; set entropy_coef=0, "
+                "use_adaptive_entropy=False and router_aux_loss_coef=0 (the recipe entropy_bonus weights its term "
+                "rightly)."
+            )
 
     # -- what the recipe sets, for people -----------------------------------------------------------------------
 
@@ -163,7 +181,7 @@ class RecipeTrainer(GRPOTrainer):
         first, size = self._places()
         tasks = [Task(prompt, (first + i) // size, first + i, self._inputs[i]) for i, prompt in enumerate(prompts)]
         owner = self.recipe.owner("rollout")
-        self._rolled = asyncio.run(owner.rollout(tasks, self.hook_sampler, self.method_state.get(owner.name)))
+        self._rolled = run_async(owner.rollout(tasks, self.hook_sampler, self.method_state.get(owner.name)))
         return {
             "prompt_ids": [row.prompt_ids for row in self._rolled],
             "completion_ids": [row.ids for row in self._rolled],
@@ -202,8 +220,8 @@ class RecipeTrainer(GRPOTrainer):
         counts = [0] * self.accelerator.num_processes
         if training and self.recipe.fills("extend"):
             owner = self.recipe.owner("extend")
-            extra = asyncio.run(owner.extend(table, self.method_state.get(owner.name), self.hook_sampler))
-            table, counts = gathered.with_extra(table, extra, asyncio.run(self.recipe.reward(extra)))
+            extra = run_async(owner.extend(table, self.method_state.get(owner.name), self.hook_sampler))
+            table, counts = gathered.with_extra(table, extra, run_async(self.recipe.reward(extra)))
             self._count_extra(owner.name, extra)
         credit = self.recipe.credit(table, self.method_state)
         metrics = dict(credit.metrics)
@@ -254,7 +272,7 @@ class RecipeTrainer(GRPOTrainer):
         gather: Any = self.accelerator.gather
         device = rewards.device
         if self.recipe.fills("reward"):
-            own = torch.tensor(asyncio.run(self.recipe.reward(answers)), dtype=rewards.dtype, device=device)
+            own = torch.tensor(run_async(self.recipe.reward(answers)), dtype=rewards.dtype, device=device)
             terms = gather(own)
             self._log_recipe_reward(terms, training)
             rewards = rewards + terms
@@ -269,6 +287,7 @@ class RecipeTrainer(GRPOTrainer):
             step=self.state.global_step,
             total_steps=self.state.max_steps,
             training=training,
+            ranks=self.accelerator.num_processes,
             skill=gather(torch.tensor([row.skill for row in answers], device=device)) if rolls else None,
             notes=gather_object([row.notes for row in answers]) if rolls else None,
             prompts=gather_object([row["prompt"] for row in self._inputs]) if reads else None,
@@ -299,7 +318,8 @@ class RecipeTrainer(GRPOTrainer):
         answers = len(out["prompt_ids"])
         pad_id: Any = self._tokenizer.pad_token_id
         if extra:
-            batch = rows.to_batch(extra, pad_id, self.accelerator.device)
+            ends = {*self.eos_token_ids, pad_id} if self.mask_truncated_completions else None
+            batch = rows.to_batch(extra, pad_id, self.accelerator.device, ends)
             self._add_logps(batch, out)
             out = rows.merge(out, batch, pad_id, PREFIX)
         parts = self.args.steps_per_generation
@@ -507,5 +527,6 @@ def _strip(inputs: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
 
 
 def _short(value: Any) -> str:
-    """A value in at most 24 characters or so; a module is named by its class."""
-    return type(value).__name__ if isinstance(value, torch.nn.Module) else str(value)
+    """A value as text that is the same in every process; what is neither plain nor a dataclass, by its class."""
+    plain = value is None or isinstance(value, str | int | float | Path | tuple | list) or is_dataclass(value)
+    return str(value) if plain else type(value).__name__
