@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from typing import Any
 
@@ -10,25 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arithmetic import by_python
 from posttrain.tasks import chain
 from posttrain.zoo.models import make_tokenizer
 
 digit = st.integers(0, 9)
 operation = st.tuples(st.sampled_from("+-"), digit).map(lambda step: f"{step[0]}{step[1]}")
 prompts = st.builds(lambda first, rest: f"{first}{''.join(rest)}=", digit, st.lists(operation, min_size=2, max_size=8))
-
-
-def by_python(expression: str) -> int:
-    """Evaluate a sum with Python's parser."""
-
-    def value(node: Any) -> int:
-        if isinstance(node, ast.BinOp):
-            left, right = value(node.left), value(node.right)
-            return left + right if isinstance(node.op, ast.Add) else left - right
-        assert isinstance(node, ast.Constant)
-        return int(str(node.value))
-
-    return value(ast.parse(expression, mode="eval").body)
 
 
 def wordy(prompt: str, data: st.DataObject, sums: list[int]) -> str:

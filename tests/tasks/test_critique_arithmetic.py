@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arithmetic import by_python
 from posttrain.tasks import critique_arithmetic as task
 from posttrain.zoo.models import make_tokenizer
 
@@ -17,19 +17,6 @@ QUESTION = "G:7+5-3="
 ROWS = task.sums(300, seed=3)
 rows = st.sampled_from(ROWS)
 texts = st.text(alphabet=task.TOKENS, max_size=30)
-
-
-def by_python(expression: str) -> int:
-    """Evaluate a sum with Python's parser."""
-
-    def value(node: Any) -> int:
-        if isinstance(node, ast.BinOp):
-            left, right = value(node.left), value(node.right)
-            return left + right if isinstance(node.op, ast.Add) else left - right
-        assert isinstance(node, ast.Constant)
-        return int(str(node.value))
-
-    return value(ast.parse(expression, mode="eval").body)
 
 
 @given(rows)

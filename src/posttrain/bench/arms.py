@@ -73,17 +73,19 @@ def parse(text: str) -> Arm:
     for piece in text.split("|"):
         name, _, tail = piece.strip().partition(":")
         method = method_class(name)
-        known = {f.name: get_type_hints(method)[f.name] for f in fields(method) if f.name not in OBJECTS} | RUN
+        hints = get_type_hints(method)
+        known = {f.name: hints[f.name] for f in fields(method) if f.name not in OBJECTS} | RUN
         options: dict[str, Any] = {}
         for option in filter(None, tail.split(",")):
-            key, equals, value = option.partition("=")
+            key, equals, written = option.partition("=")
             if not equals or key not in known:
                 raise ValueError(
                     f"The arm {text!r} has the option {option!r}; write key=value with one of {', '.join(known)}."
                 )
-            if wanted := expected(literal(value), known[key]):
+            value = literal(written)
+            if wanted := expected(value, known[key]):
                 raise ValueError(f"The arm {text!r} has {option}; {key} is {wanted}.")
-            (run if key in RUN else options)[key] = literal(value)
+            (run if key in RUN else options)[key] = value
         parts.append(Part(name, options))
     for key in ("prompts", "temperature"):
         if key in run and not 0 < run[key] < math.inf:

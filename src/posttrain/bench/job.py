@@ -96,7 +96,7 @@ def _train(job: Job, task: Setup) -> None:
         path = zoo.path(task.teacher)
         clean = AutoModelForCausalLM.from_pretrained(path).eval()
         given["teacher"] = _corrupted(path, tokenizer, job.noise) if job.noise else str(path)
-    data = _data(arm, task, job.seed)
+    data, recipe = _data(arm, task, job.seed), arm.build(**given)
     with tempfile.TemporaryDirectory() as scratch:
         config = RunConfig(
             output_dir=Path(scratch),
@@ -115,12 +115,12 @@ def _train(job: Job, task: Setup) -> None:
             trl={"gradient_checkpointing": False},
         )
         built = trainer(
-            arm.build(**given),
+            recipe,
             student,
             data.rows,
             data.verify,
             config,
-            callbacks=[Recorder(job.log), _evaluation(job, task, tokenizer, clean, arm.build(**given))],
+            callbacks=[Recorder(job.log), _evaluation(job, task, tokenizer, clean, recipe)],
             processing_class=tokenizer,
         )
         start = time.perf_counter()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from posttrain import stats
-from posttrain.tasks.evaluate import Completed, complete
+from posttrain.tasks.evaluate import Completed, complete, log_probabilities
 from posttrain.tasks.verdict import Verifier
 
 
@@ -72,6 +72,5 @@ def attempt(
 @torch.no_grad()
 def entropy(model: Any, completed: Completed) -> torch.Tensor:
     """(B, T) entropy at each completion token in nats; for small vocabularies."""
-    out = model(input_ids=completed.ids, attention_mask=completed.attention)
-    logp = out.logits[:, completed.prompt_width - 1 : -1].float().log_softmax(-1)
+    logp = log_probabilities(model, completed)
     return -(logp.exp() * logp).sum(-1)

@@ -105,6 +105,10 @@ class Row:
         given = self.task.get("id")
         return f"extra {self.group}" if given is None else str(given)
 
+    def with_score(self, name: str, logp: Tensor) -> Row:
+        """This row with log-probabilities (N, at least T) under what `Score(name)` asks for."""
+        return replace(self, scores={**self.scores, name: logp[:, : len(self.ids)]})
+
 
 @dataclass(frozen=True)
 class Table:
@@ -185,6 +189,11 @@ class Table:
     def judged(self) -> Tensor:
         """(B,) bool: answers that are scored and known to be right or wrong."""
         return self.scored & self.answers & ~torch.isnan(self.correct)
+
+    @property
+    def right(self) -> Tensor:
+        """(B,) bool: judged answers that are right."""
+        return self.judged & (self.correct == 1)
 
     def with_extra(self, rows: Sequence[Row], rewards: Sequence[float], lengths: Sequence[int] | None = None) -> Table:
         """This table of answers with the extra rows of all ranks below.

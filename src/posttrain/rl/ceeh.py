@@ -256,8 +256,7 @@ def observe(table: Table) -> Seen:
 
     Extra rows, unscored rows and rows whose correctness is unknown do not count.
     """
-    counted = table.judged
-    right = counted & (table.correct == 1)
+    counted, right = table.judged, table.right
     verdicts, lengths = dict[str, list[bool]](), dict[str, list[int]]()
     for key, counts, is_right, tokens in zip(
         table.prompt_key, counted.tolist(), right.tolist(), _tokens(table).tolist(), strict=True

@@ -27,6 +27,33 @@ from posttrain.rl.math import Aggregation, Spread, group_advantages, kl
 from posttrain.rl.method import Method, Settings
 
 
+async def answer(
+    tasks: Sequence[Task], prompts: Sequence[list[int]], sampler: Sampler, skills: Sequence[int] | None = None
+) -> list[Row]:
+    """One completion per task, sampled after its prompt's ids; `Row.prompt` stays the task's own.
+
+    Args:
+        tasks: B of them.
+        prompts: B lists of token ids.
+        sampler: Samples.
+        skills: B skills that the prompts name, from 1; None for none.
+    """
+    samples = await sampler(prompts)
+    return [
+        Row(
+            prompt_ids=prompt,
+            ids=sample.ids,
+            group=task.group,
+            task=task.row,
+            prompt=task.prompt,
+            completion=sampler.decode(sample.ids),
+            logps=sample.logps,
+            skill=skill,
+        )
+        for task, prompt, sample, skill in zip(tasks, prompts, samples, skills or [0] * len(tasks), strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class GRPO(Method):
     """The defaults of every recipe; it fills all hooks that a method may leave out."""
@@ -63,12 +90,7 @@ class GRPO(Method):
 
     async def rollout(self, tasks: Sequence[Task], sampler: Sampler, state: Any) -> list[Row]:
         """One completion per task."""
-        prompts = [sampler.encode(task.prompt) for task in tasks]
-        samples = await sampler(prompts)
-        return [
-            Row(prompt, sample.ids, task.group, task.row, task.prompt, sampler.decode(sample.ids), logps=sample.logps)
-            for task, prompt, sample in zip(tasks, prompts, samples, strict=True)
-        ]
+        return await answer(tasks, [sampler.encode(task.prompt) for task in tasks], sampler)
 
     def credit(self, table: Table, state: Any) -> Credit:
         """A_i, (B,)."""

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -81,6 +81,15 @@ def without_unscored(live: Live) -> Live:
     logp = torch.where(mask.bool(), live.logp, 0.0)
     entropy = None if live.entropy is None else torch.where(mask.bool(), live.entropy, 0.0)
     return replace(live, mask=mask, logp=logp, entropy=entropy)
+
+
+def row_means(told: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, float]:
+    """Means of what `Recipe.diagnose_rows` said on each rank, NaN left out; a mean of nothing is not there."""
+    known = {
+        name: [value for ours in told for value in ours.get(name, ()) if value == value]
+        for name in dict.fromkeys(name for ours in told for name in ours)
+    }
+    return {name: sum(values) / len(values) for name, values in known.items() if values}
 
 
 @torch.no_grad()

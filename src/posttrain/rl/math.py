@@ -76,11 +76,20 @@ def _group_moments(values: Tensor, scored: Tensor, index: Tensor, groups: int) -
 
 def group_any(flags: Tensor, group: Tensor) -> Tensor:
     """(B,) float: 1 where any row of the row's group has a flag of 1; NaN flags count as 0."""
+    return group_max(torch.nan_to_num(flags, nan=0.0), group)
+
+
+def group_max(values: Tensor, group: Tensor) -> Tensor:
+    """(B,) the largest of 0 and the values (B,) of the row's group."""
     _, index = torch.unique(group, return_inverse=True)
-    values = torch.nan_to_num(flags, nan=0.0)
     groups = int(index.max()) + 1 if index.numel() else 0
     best = torch.zeros(groups, dtype=values.dtype, device=values.device).scatter_reduce(0, index, values, "amax")
     return best[index]
+
+
+def positive(rewards: Tensor) -> Tensor:
+    """1 where a reward is above 0, else 0; NaN where it is missing. What is correct where nothing else says so."""
+    return torch.where(rewards.isnan(), rewards, (rewards > 0).to(rewards.dtype))
 
 
 class Surrogate(NamedTuple):

@@ -33,6 +33,7 @@ import math
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
@@ -252,11 +253,11 @@ class SecondOrder(Method):
             metrics["critique/p"] = now["p"]
         if critiques:
             if earned := table.rewards[~table.answers & table.scored].tolist():
-                metrics["critique/reward"] = _mean(earned)
-            metrics["critique/age"] = _mean([table.step - note["step"] for note in notes])
+                metrics["critique/reward"] = fmean(earned)
+            metrics["critique/age"] = fmean([table.step - note["step"] for note in notes])
             metrics |= quality(verdicts, [note["right"] for note in notes])
         if mended := [note["repaired"] for note in notes if note.get("repaired") is not None]:
-            metrics["critique/repaired"] = _mean(mended)
+            metrics["critique/repaired"] = fmean(mended)
         return Memory({"cache": rest, "p": now["p"]}, metrics)
 
     def _with_answers(self, table: Table, state: State) -> State:
@@ -265,9 +266,9 @@ class SecondOrder(Method):
         limit = max((self.cache_size or 4 * self._pairs(table)) // 2, self._unit(table))
         p = state["p"]
         if self.reweight:
-            means = [_mean(q.correct) for q in answered(table) if len(q.correct) > 1]
+            means = [fmean(q.correct) for q in answered(table) if len(q.correct) > 1]
             if means:
-                p = _mean(means) if p is None else self.p_decay * p + (1 - self.p_decay) * _mean(means)
+                p = fmean(means) if p is None else self.p_decay * p + (1 - self.p_decay) * fmean(means)
         return {"cache": refill(state["cache"], collect(table, self.selection), limit, oldest), "p": p}
 
     def _pairs(self, table: Table) -> int:
@@ -307,7 +308,7 @@ class SecondOrder(Method):
         attempts = await sampler([sampler.encode(prompt) for _, prompt in tried])
         verdicts = await sampler.judge([key for key, _ in tried], [sampler.decode(a.ids) for a in attempts])
         scored = [[v for v in verdicts[i : i + n] if not math.isnan(v)] for i in range(0, len(verdicts), n)]
-        return [{"repaired": _mean(found) if found else None} for found in scored]
+        return [{"repaired": fmean(found) if found else None} for found in scored]
 
     def _reward_of(self, row: Row) -> float:
         notes = row.notes
@@ -362,15 +363,15 @@ def quality(verdicts: Sequence[bool | None], right: Sequence[bool]) -> dict[str,
     """
     on_right = [v for v, label in zip(verdicts, right, strict=True) if label]
     on_wrong = [v for v, label in zip(verdicts, right, strict=True) if not label]
-    out = {"critique/unparsable": _mean([v is None for v in verdicts])}
+    out = {"critique/unparsable": fmean([v is None for v in verdicts])}
     if on_right:
-        out["critique/p1"] = _mean([v is True for v in on_right])
+        out["critique/p1"] = fmean([v is True for v in on_right])
     if on_wrong:
-        out["critique/p2"] = _mean([v is False for v in on_wrong])
+        out["critique/p2"] = fmean([v is False for v in on_wrong])
     if on_right and on_wrong:
         out["critique/balanced"] = (out["critique/p1"] + out["critique/p2"]) / 2
     if called_right := [label for v, label in zip(verdicts, right, strict=True) if v]:
-        out["critique/precision"] = _mean(called_right)
+        out["critique/precision"] = fmean(called_right)
     return out
 
 
@@ -382,10 +383,6 @@ def _choose(question: Question, selection: Selection, seed: str) -> list[tuple[s
     labelled = sorted(zip(question.responses, question.correct, strict=True))
     chosen = random.Random(seed).sample(labelled, 2) if len(labelled) > 1 else []
     return [(response, correct == 1) for response, correct in chosen]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _need(column: Sequence[Any] | None, name: str) -> Sequence[Any]:

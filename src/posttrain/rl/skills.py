@@ -6,14 +6,15 @@ Axes: B completions, N skills, T completion tokens. All log-probabilities are in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from posttrain.rl.tokens import cut, left_padded
 from posttrain.rl.upskill import TEMPLATE, check_template, with_skill
+from posttrain.tasks.evaluate import evaluating
 
 
 class Attempt(NamedTuple):
@@ -70,15 +71,15 @@ def sample_skills(
         raise ValueError(f"k={k} attempts with the skills {chosen} leave nothing to ask; give at least one of each.")
     asked = [chosen[i % len(chosen)] for i in range(k)]
     prompts = [encode(tokenizer, with_skill(question, z, template) if z else question) for z in asked]
-    ids, attention = _left_padded(prompts, tokenizer, model)
+    ids, attention = left_padded(prompts, tokenizer.pad_token_id, _device(model))
     how = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if temperature > 0:
         how = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-    with _evaluating(model), torch.random.fork_rng([ids.device] if ids.device.type == "cuda" else []):
+    with evaluating(model), torch.random.fork_rng([ids.device] if ids.device.type == "cuda" else []):
         torch.manual_seed(seed)
         out = model.generate(input_ids=ids, attention_mask=attention, max_new_tokens=max_new_tokens, **how)
     ends = _end_tokens(model, tokenizer)
-    found = [_cut(row, ends) for row in out[:, ids.shape[1] :].tolist()]
+    found = [cut(row, ends).ids for row in out[:, ids.shape[1] :].tolist()]
     texts = tokenizer.batch_decode(found, skip_special_tokens=True)
     return [Attempt(*attempt) for attempt in zip(asked, texts, found, strict=True)]
 
@@ -122,7 +123,7 @@ def score_skills(
     rows = [list(completion) for completion in completions for _ in range(skills)]
     longest = max(map(len, rows))
     logp = torch.zeros(len(rows), longest)
-    with _evaluating(model):
+    with evaluating(model):
         for first in range(0, len(rows), chunk):
             part = slice(first, first + chunk)
             for row, found in enumerate(_score(model, tokenizer, prompts[part], rows[part], temperature), first):
@@ -154,7 +155,7 @@ def _score(
 ) -> list[Tensor]:
     """Log-probabilities of each completion's tokens under its prompt, (T,) each, from one forward pass."""
     together = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
-    ids, attention = _left_padded(together, tokenizer, model)
+    ids, attention = left_padded(together, tokenizer.pad_token_id, _device(model))
     width = max(map(len, completions))
     position = (attention.cumsum(-1) - 1).clamp(min=0)
     out = model(
@@ -169,11 +170,9 @@ def _score(
     return [row[-len(completion) :].cpu() for row, completion in zip(taken, completions, strict=True)]
 
 
-def _left_padded(rows: Sequence[list[int]], tokenizer: Any, model: Any) -> tuple[Tensor, Tensor]:
-    """Ids and mask on the model's device."""
-    batch = tokenizer.pad({"input_ids": list(rows)}, padding_side="left", return_tensors="pt")
-    device = next(model.parameters()).device
-    return batch["input_ids"].to(device), batch["attention_mask"].to(device)
+def _device(model: Any) -> torch.device:
+    """Where a model's weights are."""
+    return next(model.parameters()).device
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
@@ -181,20 +180,3 @@ def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
     ends = model.generation_config.eos_token_id
     ends = tokenizer.eos_token_id if ends is None else ends
     return set(ends) if isinstance(ends, list) else {ends}
-
-
-def _cut(ids: list[int], ends: set[int]) -> list[int]:
-    """A completion up to its first end token."""
-    place = next((i for i, token in enumerate(ids) if token in ends), len(ids))
-    return ids[: place + 1]
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """The model without dropout."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -37,6 +37,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from posttrain.rl.batch import Credit, Row, Sampler, Table, Task
+from posttrain.rl.grpo import answer
 from posttrain.rl.math import group_advantages
 from posttrain.rl.method import Method, Score, Settings
 
@@ -192,20 +193,7 @@ class UpSkill(Method):
         prompts = [
             sampler.encode(with_skill(task.prompt, z, self.template)) for task, z in zip(tasks, skills, strict=True)
         ]
-        samples = await sampler(prompts)
-        return [
-            Row(
-                prompt_ids=prompt,
-                ids=sample.ids,
-                group=task.group,
-                task=task.row,
-                prompt=task.prompt,
-                completion=sampler.decode(sample.ids),
-                logps=sample.logps,
-                skill=z,
-            )
-            for task, z, prompt, sample in zip(tasks, skills, prompts, samples, strict=True)
-        ]
+        return await answer(tasks, prompts, sampler, skills)
 
     async def reward(self, rows: Sequence[Row]) -> list[float]:
         """alpha_1 clip(r_MI); 0 for rows without a skill."""

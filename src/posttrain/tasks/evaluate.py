@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +41,17 @@ class Accuracy(NamedTuple):
     """Rows."""
 
 
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """The model without dropout, for a while."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 @torch.no_grad()
 def complete(
     model: Any,
@@ -56,12 +68,9 @@ def complete(
     batch = tokenizer(list(prompts), return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
     batch = {key: batch[key].to(device) for key in ("input_ids", "attention_mask")}
     how = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if sampled else {}
-    was_training = model.training
-    model.eval()
-    with torch.random.fork_rng(devices=[]):
+    with evaluating(model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         ids = model.generate(**batch, do_sample=sampled, max_new_tokens=max_new_tokens, **how)
-    model.train(was_training)
     width = batch["input_ids"].shape[1]
     ended = (ids[:, width:] == tokenizer.eos_token_id).cumsum(1)
     ends_here = (ids[:, width:] == tokenizer.eos_token_id) & (ended == 1)
@@ -79,14 +88,16 @@ def judge(completed: Completed, rows: Sequence[Mapping[str, Any]], verify: Verif
     return Accuracy(correct, len(found) - len(known), lengths.float().mean().item(), int(lengths.max()), len(rows))
 
 
+def log_probabilities(model: Any, completed: Completed) -> Tensor:
+    """(B, T, V) at each completion token, over the whole vocabulary."""
+    out = model(input_ids=completed.ids, attention_mask=completed.attention)
+    return out.logits[:, completed.prompt_width - 1 : -1].float().log_softmax(-1)
+
+
 @torch.no_grad()
 def divergence(model: Any, teacher: Any, completed: Completed) -> float:
     """KL(model || teacher) per completion token in nats, exact over the vocabulary; for small vocabularies."""
-    logps = [
-        m(input_ids=completed.ids, attention_mask=completed.attention).logits[:, completed.prompt_width - 1 : -1]
-        for m in (model, teacher)
-    ]
-    ours, theirs = (logits.float().log_softmax(-1) for logits in logps)
+    ours, theirs = (log_probabilities(m, completed) for m in (model, teacher))
     per_token = (ours.exp() * (ours - theirs)).sum(-1)
     mask = completed.attention[:, completed.prompt_width :]
     return ((per_token * mask).sum() / mask.sum()).item()

@@ -17,17 +17,18 @@ References:
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import re
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
+from posttrain.tasks import draw
+from posttrain.tasks.dataset import prompt_id
+from posttrain.tasks.draw import Split
 from posttrain.tasks.verdict import Verdict, binary
 
 Form = Literal["english", "compact"]
-Split = Literal["train", "eval"]
 Statement = tuple[Any, ...]
 """An operator then statements, or `telling-truth` / `lying` then a person's index from 0."""
 
@@ -39,7 +40,6 @@ _ROLES = "knight|knave|pioneer|laggard|saint|sinner|hero|villain|angel|devil|alt
 _CLAIM = re.compile(rf"\b([A-Za-z]+) is an? ({_ROLES})\b(?!/)", re.IGNORECASE)
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _THINK_THEN_ANSWER = re.compile(r"\s*<think>.*</think>.*<answer>.*</answer>\s*", re.DOTALL)
-_EVAL_SHARE = 3  # one puzzle in three is for evaluation
 _MISSES = 20_000  # draws in a row without a new puzzle that show an exhausted pool
 
 
@@ -85,7 +85,7 @@ def puzzles(
     rows = []
     for index, puzzle in enumerate(drawn):
         prompt, answer = _compact_row(puzzle) if form == "compact" else _english_row(puzzle, (seed, index))
-        identity = hashlib.sha256(prompt.encode()).hexdigest()[:16]
+        identity = prompt_id(prompt)
         rows.append({"prompt": prompt, "answer": answer, "id": identity, "people": people})
     return rows
 
@@ -142,7 +142,7 @@ def solutions(statements: tuple[Statement, ...]) -> list[tuple[bool, ...]]:
 def split_of(statements: tuple[Statement, ...]) -> Split:
     """The split a puzzle belongs to, the same for all orders of the operands of `and`, `or` and `<=>`."""
     key = ";".join(_prefix(statement, ordered=True) for statement in statements)
-    return "eval" if int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % _EVAL_SHARE == 0 else "train"
+    return draw.split_of(key)
 
 
 def compact_prompt(statements: tuple[Statement, ...]) -> str:

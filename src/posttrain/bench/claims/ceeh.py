@@ -1,9 +1,10 @@
 """CEEH's claims, on chained sums with wordy traces. All arms share clip, aggregation and mean-only advantages."""
 
+from statistics import fmean
 from typing import Any
 
 from posttrain import stats
-from posttrain.bench.claims.claim import Claim, Experiment, interval, larger, mean, ordered, tabled, values
+from posttrain.bench.claims.claim import Claim, Experiment, interval, larger, ordered, tabled, values
 from posttrain.bench.compare import CompareConfig
 
 GRPO = "grpo:spread=none,aggregation=token,clip_high=0.28"
@@ -37,7 +38,7 @@ def _shorter(result: dict[str, Any]) -> str:
     holds = "does not hold" if refuted else "holds" if cut.low >= 0.3 else "undecided"
     return (
         f"**{holds}**: {100 * cut.mean:.0f} % [{100 * cut.low:.0f}, "
-        f"{100 * cut.high:.0f}] shorter ({mean(ours):.1f} against {mean(theirs):.1f} tokens), accuracy "
+        f"{100 * cut.high:.0f}] shorter ({fmean(ours):.1f} against {fmean(theirs):.1f} tokens), accuracy "
         f"{interval(accuracy._asdict())}"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from posttrain import stats
@@ -69,7 +70,7 @@ def larger(name: str, first: str, second: str, digits: int = 3) -> Cell:
         a, b = (values(result, label, name) for label in (first, second))
         gap = stats.paired(a, b)
         said = verdict({**gap.difference._asdict(), "wins": gap.wins}, digits=digits)
-        return f"{said} ({mean(a):.{digits}f} against {mean(b):.{digits}f})"
+        return f"{said} ({fmean(a):.{digits}f} against {fmean(b):.{digits}f})"
 
     return cell
 
@@ -83,7 +84,7 @@ def ordered(name: str, labels: Sequence[str]) -> Cell:
         holds = "holds" if all(gap.low > 0 for gap in gaps) else "undecided"
         if any(gap.high < 0 for gap in gaps):
             holds = "does not hold"
-        means = " < ".join(f"`{label}` {mean(v):.3f}" for label, v in zip(labels, found, strict=True))
+        means = " < ".join(f"`{label}` {fmean(v):.3f}" for label, v in zip(labels, found, strict=True))
         return f"**{holds}**: claimed {means}; steps {', '.join(interval(gap._asdict()) for gap in gaps)}"
 
     return cell
@@ -95,7 +96,7 @@ def tabled(names: Sequence[str], labels: Sequence[str]) -> Cell:
     def cell(result: dict[str, Any]) -> str:
         parts = []
         for label in labels:
-            found = [f"{name} {mean(values(result, label, name)):.3f}" for name in names]
+            found = [f"{name} {fmean(values(result, label, name)):.3f}" for name in names]
             parts.append(f"`{label}`: {', '.join(found)}")
         return "; ".join(parts)
 
@@ -105,11 +106,6 @@ def tabled(names: Sequence[str], labels: Sequence[str]) -> Cell:
 def values(result: dict[str, Any], label: str, name: str) -> list[float]:
     """A measure at the end by seed."""
     return result["arms"][label]["measured"][name]["by_seed"]
-
-
-def mean(numbers: Sequence[float]) -> float:
-    """The mean."""
-    return sum(numbers) / len(numbers)
 
 
 def verdict(gap: dict[str, Any], against: str = "", digits: int = 3) -> str:

@@ -1,9 +1,10 @@
 """Second-order rollout's claims, on short sums that are solved and judged. All arms have mean-only advantages."""
 
+from statistics import fmean
 from typing import Any
 
 from posttrain import stats
-from posttrain.bench.claims.claim import Cell, Claim, Experiment, interval, larger, mean, tabled, values
+from posttrain.bench.claims.claim import Cell, Claim, Experiment, interval, larger, tabled, values
 from posttrain.bench.compare import CompareConfig
 
 G_RL = "grpo:spread=none"
@@ -44,8 +45,8 @@ def _filtered(random: list[float], reweighted: list[float], filtered: list[float
     refuted = gain.high < 0 or rest.high < 0
     holds = "does not hold" if refuted else "holds" if gain.low > 0 else "undecided"
     return (
-        f"**{holds}**: random {mean(random):.3f}, reweighted {mean(reweighted):.3f} ({interval(gain._asdict())}), "
-        f"filtered {mean(filtered):.3f} ({interval(rest._asdict())} over reweighted)"
+        f"**{holds}**: random {fmean(random):.3f}, reweighted {fmean(reweighted):.3f} ({interval(gain._asdict())}), "
+        f"filtered {fmean(filtered):.3f} ({interval(rest._asdict())} over reweighted)"
     )
 
 

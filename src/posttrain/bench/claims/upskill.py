@@ -1,8 +1,9 @@
 """UpSkill's claims, on its own arithmetic."""
 
+from statistics import fmean
 from typing import Any
 
-from posttrain.bench.claims.claim import Claim, Experiment, larger, mean, tabled, values
+from posttrain.bench.claims.claim import Claim, Experiment, larger, tabled, values
 from posttrain.bench.compare import CompareConfig
 
 CONTROL = "grpo:spread=none"
@@ -26,8 +27,9 @@ def _every_seed(result: dict[str, Any]) -> str:
     information = values(result, SEQUENCE, "information, sequence")
     holds = wins == len(ours) and min(information) > 1
     return (
-        f"**{'holds' if holds else 'does not hold'}**: larger on {wins} of {len(ours)} seeds ({mean(ours):.3f} against "
-        f"{mean(control):.3f}); information {mean(information):.3f} nats, at least {min(information):.3f}, of 1.609"
+        f"**{'holds' if holds else 'does not hold'}**: larger on {wins} of {len(ours)} seeds ({fmean(ours):.3f} "
+        f"against {fmean(control):.3f}); information {fmean(information):.3f} nats, at least "
+        f"{min(information):.3f}, of 1.609"
     )
 
 

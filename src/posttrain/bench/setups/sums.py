@@ -46,10 +46,9 @@ def _static(seed: int) -> DataSet:
 
 def _pairs(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     """Critique prompts about the start model's answers, as many right ones as wrong ones."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from posttrain.zoo.models import load
 
-    path = zoo.path(STUDENT)
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
+    model, tokenizer = load(zoo.path(STUDENT))
     found = attempt(model, tokenizer, rows, sum_verdict, k=SAMPLED, max_tokens=MAX_TOKENS, seed=1000 + seed)
     return critique_rows(rows, found.texts, found.correct, FORM, seed=seed)
 

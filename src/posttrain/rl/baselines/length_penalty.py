@@ -26,10 +26,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from posttrain.rl.batch import Credit, Table
-from posttrain.rl.math import group_advantages, masked_mean
+from posttrain.rl.math import group_advantages, group_max, masked_mean
 from posttrain.rl.method import Method
 
 
@@ -52,7 +51,7 @@ class LengthPenalty(Method):
 
     def credit(self, table: Table, state: Any) -> Credit:
         """A, (B,)."""
-        right = table.judged & (table.correct == 1)
+        right = table.right
         length = table.length.to(table.rewards.dtype)
         relative = group_advantages(torch.where(right, length, math.nan), table.group, epsilon=1e-7)
         taken = torch.where(right, self.alpha * torch.sigmoid(relative), 0.0)
@@ -82,13 +81,7 @@ class LCR1(Method):
         """A, (B,)."""
         answers = table.judged
         length = table.length.clamp(min=1).to(table.rewards.dtype)
-        longest = _longest(torch.where(answers & (table.correct == 1), length, 0.0), table.group)
+        longest = group_max(torch.where(table.right, length, 0.0), table.group)
         gain = torch.where(answers & (longest > 0), self.c * (1 - length / longest.clamp(min=1)), 0.0)
         advantages = group_advantages(table.rewards + gain, table.group, spread="none")
         return Credit(advantages, metrics={"lc_r1/gain": masked_mean(gain, answers).item()})
-
-
-def _longest(length: Tensor, group: Tensor) -> Tensor:
-    """(B,) the largest length of the row's group."""
-    _, index = torch.unique(group, return_inverse=True)
-    return torch.zeros_like(length).scatter_reduce(0, index, length, "amax")[index]

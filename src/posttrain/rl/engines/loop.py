@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from posttrain.rl.batch import Live, Row, Sampled, Table, Task
 from posttrain.rl.engines.run_async import run_async
-from posttrain.rl.loss import policy_loss
+from posttrain.rl.loss import policy_loss, row_means
+from posttrain.rl.math import positive
 from posttrain.rl.method import Score
 from posttrain.rl.recipe import Recipe
 from posttrain.values import check_group_size
@@ -82,7 +83,7 @@ class LoopSampler:
             Row(tasks[key]["prompt_ids"], self.encode(text), 0, tasks[key], completion=text)
             for key, text in zip(keys, completions, strict=True)
         ]
-        return _correct(torch.tensor([self.reward(row) for row in rows])).tolist()
+        return positive(torch.tensor([self.reward(row) for row in rows])).tolist()
 
 
 def train(
@@ -163,12 +164,9 @@ async def _generate(
         for score in recipe.scores():
             if score.prompts_of_row is not None:
                 found = _under_prompts(score, sampler.policy, rows, sampler)
-                rows = [
-                    replace(row, scores={**row.scores, score.name: values[:, : len(row.ids)]})
-                    for row, values in zip(rows, found, strict=True)
-                ]
+                rows = [row.with_score(score.name, values) for row, values in zip(rows, found, strict=True)]
     plain = torch.tensor([sampler.reward(row) for row in rows], dtype=torch.float64)
-    table = table_of(rows, plain + torch.tensor(await recipe.reward(rows)), _correct(plain), done, total)
+    table = table_of(rows, plain + torch.tensor(await recipe.reward(rows)), positive(plain), done, total)
     scored = table.scored
     metrics = {"reward": table.rewards[scored].mean().item(), "unscored": 1 - scored.float().mean().item()}
     if recipe.fills("extend"):
@@ -176,10 +174,7 @@ async def _generate(
         extra = await owner.extend(table, state.get(owner.name), sampler)
         table = table.with_extra(extra, await recipe.reward(extra))
         rows = rows + extra
-    for name, values in recipe.diagnose_rows(rows).items():
-        known = [value for value in values if value == value]
-        metrics |= {name: sum(known) / len(known)} if known else {}
-    return rows, table, metrics
+    return rows, table, metrics | row_means([recipe.diagnose_rows(rows)])
 
 
 def _under_prompts(score: Score, policy: Any, rows: Sequence[Row], sampler: LoopSampler) -> Tensor:
@@ -221,11 +216,6 @@ def table_of(rows: Sequence[Row], rewards: Tensor, correct: Tensor, step: int, s
         prompts=[row.prompt for row in rows],
         completions=[row.completion for row in rows],
     )
-
-
-def _correct(rewards: Tensor) -> Tensor:
-    """1 where a reward is above 0, NaN where it is missing."""
-    return torch.where(rewards.isnan(), rewards, (rewards > 0).to(rewards.dtype))
 
 
 def _key(task: Mapping[str, Any], place: int) -> str:

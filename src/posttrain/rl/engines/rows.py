@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from posttrain.rl.batch import Row
-from posttrain.rl.engines.sampling import left_padded
+from posttrain.rl.tokens import left_padded
 
 PER_ROW_PROMPT = ("prompt_ids", "prompt_mask")
 """(B, P)"""

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from trl.models import unwrap_model_for_generation
 
 from posttrain.rl.batch import Sampled
+from posttrain.rl.tokens import cut, left_padded
 
 if TYPE_CHECKING:
     from posttrain.rl.engines.trl import RecipeTrainer
@@ -115,8 +116,7 @@ def generate(trainer: RecipeTrainer, prompt_ids: Sequence[list[int]], chosen: Ma
 
     A completion ends with its first end token. A sampled padding token is a token like any other.
     """
-    tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
-    ids, mask = left_padded(prompt_ids, tokenizer.pad_token_id, trainer.accelerator.device)
+    ids, mask = left_padded(prompt_ids, trainer.pad_id, trainer.accelerator.device)
     config = copy.deepcopy(trainer.generation_config)
     config.update(**chosen)
     with unwrap_model_for_generation(
@@ -129,21 +129,3 @@ def generate(trainer: RecipeTrainer, prompt_ids: Sequence[list[int]], chosen: Ma
         out: Any = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
     ends = set(trainer.eos_token_ids)
     return [cut(row, ends) for row in out[:, ids.shape[1] :].tolist()]
-
-
-def cut(ids: list[int], ends: set[int]) -> Sampled:
-    """A completion up to its first end token."""
-    place = next((i for i, token in enumerate(ids) if token in ends), None)
-    return Sampled(ids, [], "length") if place is None else Sampled(ids[: place + 1], [], "stop")
-
-
-def left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids (B, P) and mask (B, P), padded on the left."""
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        if row:
-            ids[i, width - len(row) :] = torch.tensor(row)
-            mask[i, width - len(row) :] = 1
-    return ids.to(device), mask.to(device)

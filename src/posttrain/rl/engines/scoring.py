@@ -8,17 +8,17 @@ Axes: B rows, C completion tokens, N prompts, P prompt tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from trl.trainer.utils import selective_log_softmax
 
 from posttrain.rl.batch import Row
-from posttrain.rl.engines.sampling import left_padded
 from posttrain.rl.method import Score
+from posttrain.rl.tokens import left_padded
+from posttrain.tasks.evaluate import evaluating
 
 if TYPE_CHECKING:
     from posttrain.rl.engines.trl import RecipeTrainer
@@ -45,13 +45,12 @@ def under_prompts(trainer: RecipeTrainer, score: Score, rows: Sequence[Row], bat
     number = numbers.pop()
     encoded = trainer.hook_sampler.encode_all([alternatives[n] for n in range(number) for alternatives in prompts])
     device = batch["completion_ids"].device
-    tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
-    prompt_ids, prompt_mask = left_padded(encoded, tokenizer.pad_token_id, device)
+    prompt_ids, prompt_mask = left_padded(encoded, trainer.pad_id, device)
     ids = torch.cat([prompt_ids, batch["completion_ids"].repeat(number, 1)], dim=1)
     mask = torch.cat([prompt_mask, batch["completion_mask"].repeat(number, 1)], dim=1)
     width = batch["completion_ids"].size(1)
     model, chunk = trainer.teachers.get(score.name, trainer.model), chunk_of(trainer)
-    with _evaluating(model):
+    with evaluating(model):
         if device.type == "cpu":
             found = plain(model, ids, mask, width, temperature=trainer.temperature, chunk=chunk)
         else:
@@ -75,14 +74,3 @@ def chunk_of(trainer: RecipeTrainer) -> int:
     """Rows per forward pass."""
     args = trainer.args
     return args.per_device_train_batch_size if trainer.model.training else args.per_device_eval_batch_size
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """The model without dropout."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -27,8 +27,8 @@ from posttrain.rl.engines.prompt_ids import PromptIds, key_of
 from posttrain.rl.engines.rewards import text_of
 from posttrain.rl.engines.run_async import run_async
 from posttrain.rl.engines.sampling import TRLSampler
-from posttrain.rl.loss import measure, surrogate, without_unscored
-from posttrain.rl.math import Normalizer, aggregate
+from posttrain.rl.loss import measure, row_means, surrogate, without_unscored
+from posttrain.rl.math import Normalizer, aggregate, positive
 from posttrain.rl.recipe import Recipe
 
 CONTRACT = {
@@ -176,6 +176,12 @@ class RecipeTrainer(GRPOTrainer):
 
     # -- once per generation ------------------------------------------------------------------------------------
 
+    @property
+    def pad_id(self) -> int:
+        """The padding token, also of a processor's tokenizer."""
+        tokenizer: Any = self._tokenizer
+        return tokenizer.pad_token_id
+
     def _rollout(self, prompts: Sequence[Any], _trainer: Any) -> dict[str, Any]:
         """TRL's `rollout_func`: one row per prompt of this process."""
         first, size = self._places()
@@ -260,10 +266,7 @@ class RecipeTrainer(GRPOTrainer):
             if score.prompts_of_row is not None:
                 found = scoring.under_prompts(self, score, answers, out)
                 out[f"{PREFIX}score.{score.name}"] = found
-                answers = [
-                    replace(row, scores={**row.scores, score.name: values[:, : len(row.ids)]})
-                    for row, values in zip(answers, found, strict=True)
-                ]
+                answers = [row.with_score(score.name, v) for row, v in zip(answers, found, strict=True)]
         return answers
 
     def _table(self, answers: Sequence[Row], training: bool) -> Table:
@@ -300,7 +303,7 @@ class RecipeTrainer(GRPOTrainer):
         rewards = torch.where(weights == 0, torch.zeros_like(found), found * weights).sum(dim=1)
         if "correct" in self.reward_func_names:
             return rewards, found[:, self.reward_func_names.index("correct")]
-        return rewards, torch.where(rewards.isnan(), rewards, (rewards > 0).to(rewards.dtype))
+        return rewards, positive(rewards)
 
     def verdicts(self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any) -> Tensor:
         """(B,) verdicts of the reward functions on completions of all ranks, which give equally many."""
@@ -316,12 +319,11 @@ class RecipeTrainer(GRPOTrainer):
         TRL's mean over rows would count the filling, so the loss is scaled by all rows over real rows.
         """
         answers = len(out["prompt_ids"])
-        pad_id: Any = self._tokenizer.pad_token_id
         if extra:
-            ends = {*self.eos_token_ids, pad_id} if self.mask_truncated_completions else None
-            batch = rows.to_batch(extra, pad_id, self.accelerator.device, ends)
+            ends = {*self.eos_token_ids, self.pad_id} if self.mask_truncated_completions else None
+            batch = rows.to_batch(extra, self.pad_id, self.accelerator.device, ends)
             self._add_logps(batch, out)
-            out = rows.merge(out, batch, pad_id, PREFIX)
+            out = rows.merge(out, batch, self.pad_id, PREFIX)
         parts = self.args.steps_per_generation
         size = -(-(answers + max(counts)) // parts) * parts
         real = answers * len(counts) + sum(counts)
@@ -371,10 +373,8 @@ class RecipeTrainer(GRPOTrainer):
         """Log the recipe's row means over all ranks."""
         log = self._metrics["train" if self.model.training else "eval"]
         told = gather_object([self.recipe.diagnose_rows(found)])
-        for name in dict.fromkeys(name for ours in told for name in ours):
-            known = [value for ours in told for value in ours.get(name, ()) if value == value]
-            if known:
-                log[name].append(sum(known) / len(known))
+        for name, mean in row_means(told).items():
+            log[name].append(mean)
 
     def _log_generation(self, table: Table, advantages: Tensor, metrics: Mapping[str, float]) -> None:
         """Put the answers' advantages that are trained into the completions table, and the counts into the metrics."""
