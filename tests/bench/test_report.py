@@ -93,3 +93,12 @@ def test_the_page_of_claims_shows_every_measure(result, tmp_path):
     text = page.render(experiments, (), (), tmp_path, tmp_path / "claims.md").read_text()
     assert "| arm | hard length | precision |" in text
     assert "| `length_penalty` | 31.0 [30.0, 32.0] | 0.250 [0.250, 0.250] |" in text
+
+
+def test_the_legend_has_as_many_columns_as_its_labels_leave_room_for():
+    """Eight characters go to a mark; a column is as wide as its longest label."""
+    assert report.legend_columns(["a" * 20] * 10) == 5
+    assert report.legend_columns(["a" * 20] * 3) == 3
+    assert report.legend_columns(["a" * 60] * 6) == 2
+    assert report.legend_columns(["a" * 100, *["b"] * 4]) == 5
+    assert report.legend_columns(["a" * 300] * 2) == 1

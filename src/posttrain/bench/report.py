@@ -149,7 +149,7 @@ def picture(result: dict[str, Any], path: Path, *, title: str) -> Path:
             else:
                 function(axis, result)
         handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels), frameon=False)
         figure.suptitle(
             f"{title}\n{result['n']} seeds, {_scale(result)}; bands and bars are 95 % intervals over seeds",
             x=0.01, ha="left", fontsize=11,
@@ -158,6 +158,16 @@ def picture(result: dict[str, Any], path: Path, *, title: str) -> Path:
             figure.savefig(part, dpi=120, format="png")
         pyplot.close(figure)
     return path
+
+
+def legend_columns(labels: Sequence[str], most: int = 5, room: int = 165) -> int:
+    """Into how many columns the labels go, filled one after the other, so that a line has `room` characters."""
+
+    def width(columns: int) -> int:
+        rows = math.ceil(len(labels) / columns)
+        return sum(8 + max(map(len, labels[i : i + rows])) for i in range(0, len(labels), rows))
+
+    return next((n for n in range(min(len(labels), most), 1, -1) if width(n) <= room), 1)
 
 
 def _colors(result: dict[str, Any]) -> dict[str, str]:
