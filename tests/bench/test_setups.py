@@ -30,7 +30,7 @@ def known(name: str, text: str) -> bool:
 def rows_of(task: str) -> list[dict]:
     """Some training rows and all of a small evaluation."""
     made = setup(task)
-    held_out = [row for group in made.held_out(16).values() for row in group]
+    held_out = [row for group in made.evaluation(16).values() for row in group]
     return [*made.rows(0)[::10], *held_out]
 
 
@@ -59,8 +59,8 @@ def test_rows_follow_from_the_seed_and_the_evaluation_from_nothing(task):
     made = setup(task)
     assert made.rows(0) == setup(task).rows(0)
     assert made.rows(0) != made.rows(1)
-    assert made.held_out(16) == setup(task).held_out(16)
-    assert sum(map(len, made.held_out(16).values())) == 16
+    assert made.evaluation(16) == setup(task).evaluation(16)
+    assert sum(map(len, made.evaluation(16).values())) == 16
     ids = {row["id"]: row["prompt"] for row in made.rows(0)}
     assert len(ids) == len({row["prompt"] for row in made.rows(0)})
     assert len(made.rows(0)) >= made.prompts
@@ -70,13 +70,13 @@ def test_rows_follow_from_the_seed_and_the_evaluation_from_nothing(task):
 def test_no_prompt_is_trained_on_and_held_out(task):
     """Three numbers has too few prompts for that, as in the paper."""
     made = setup(task)
-    held_out = {row["prompt"] for group in made.held_out(16).values() for row in group}
+    held_out = {row["prompt"] for group in made.evaluation(16).values() for row in group}
     assert not held_out & {row["prompt"] for row in made.rows(0)}
 
 
 def test_a_strategy_can_be_asked_for_where_a_recipe_has_them():
     made = setup("three-numbers")
-    for place, row in enumerate(made.held_out(10)["all prompts"]):
+    for place, row in enumerate(made.evaluation(10)["all prompts"]):
         assert made.ask(grpo(), row["prompt"], place) == row["prompt"]
         asked = made.ask(grpo() | upskill(), row["prompt"], place)
         assert asked == f"Strategy {1 + place % 5} | {row['prompt']}"

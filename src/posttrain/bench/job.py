@@ -154,21 +154,21 @@ def _evaluation(job: Job, task: Setup, tokenizer: Any, teacher: Any, recipe: Any
 
     from posttrain.tasks.evaluate import complete, divergence, judge
 
-    groups = task.held_out(job.eval_rows)
+    groups = task.evaluation(job.eval_rows)
 
     def evaluate(model: Any, step: int) -> None:
         found: dict[str, float] = {}
         rows, kls = 0, 0.0
-        for name, held_out in groups.items():
+        for name, evaluated in groups.items():
             prompts = [
                 row["prompt"] if task.ask is None else task.ask(recipe, row["prompt"], i)
-                for i, row in enumerate(held_out)
+                for i, row in enumerate(evaluated)
             ]
             completed = complete(model, tokenizer, prompts, max_new_tokens=2 * task.max_completion)
-            found[name] = judge(completed, held_out, task.verify).correct
+            found[name] = judge(completed, evaluated, task.verify).correct
             if teacher is not None:
-                kls += len(held_out) * divergence(model, teacher, completed)
-            rows += len(held_out)
+                kls += len(evaluated) * divergence(model, teacher, completed)
+            rows += len(evaluated)
         distance = {} if teacher is None else {"teacher_kl": kls / rows}
         append_line(job.log, {"step": step, "eval": {"accuracy": found, **distance}})
 

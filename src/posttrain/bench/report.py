@@ -25,7 +25,7 @@ def tables(result: dict[str, Any]) -> list[Any]:
     learning = _table(
         f"{result['config']['task']}: {result['n']} seeds, {_scale(result)}",
         "success: right answers among the completions sampled while training. area: mean over training of the "
-        f"greedy accuracy on {result['config']['eval_rows']} held-out prompts. gain: difference to {result['first']} "
+        f"greedy accuracy on {result['config']['eval_rows']} evaluation prompts. gain: difference to {result['first']} "
         "on the same seeds, with a 95 % bootstrap interval; wins: seeds on which it is positive.",
         ("success", "gain", "wins", "area", "gain", "wins"),
     )
@@ -44,7 +44,7 @@ def _ending(result: dict[str, Any]) -> Any:
     distance = ("KL to the teacher",) if has_teacher else ()
     table = _table(
         "at the end",
-        "final: greedy accuracy, held out."
+        "final: greedy accuracy on the evaluation prompts."
         + (" KL: nats per token." if has_teacher else "")
         + " veto: tokens without a gradient, of those with A > 0 and with A < 0. tokens and seconds: of one run.",
         ("final", *groups(result), *distance, "veto A>0", "veto A<0", "tokens", "seconds"),
@@ -126,7 +126,7 @@ def _share(value: float | None) -> str:
 
 
 def picture(result: dict[str, Any], path: Path, *, title: str) -> Path:
-    """Success while training and held-out accuracy, then what the task measures; whole or not there."""
+    """Success while training and on evaluation prompts, then what the task measures; whole or not there."""
     need("matplotlib").use("Agg")
     pyplot = need("matplotlib.pyplot")
     style = {
@@ -201,7 +201,7 @@ def _draw_accuracy(axis: Any, result: dict[str, Any]) -> None:
         if len(curves) > 1:
             half = 1.96 * curves.std(axis=0, ddof=1) / math.sqrt(len(curves))
             axis.fill_between(arm["steps"], mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
-    axis.set(title="Greedy accuracy, held out", xlabel="optimiser steps", ylim=(0, 1))
+    axis.set(title="Greedy accuracy, evaluation prompts", xlabel="optimiser steps", ylim=(0, 1))
     axis.grid(axis="y", alpha=0.25)
 
 

@@ -22,7 +22,8 @@ def render(
         "Written by `make claims` from `results/`. Tiny models trained here, on two cores; hyper-parameters were tuned",
         "on seeds 0 to 2, and what is reported comes from seeds 10 and up. A difference is paired by seed, with its",
         "95 % bootstrap interval. *Undecided* means that the interval contains 0. Success: right answers among the",
-        "completions sampled while training; area: mean over training of the greedy held-out accuracy.", "",
+        "completions sampled while training; area: mean over training of the greedy accuracy on evaluation prompts,",
+        "which are held out (but three-numbers has too few prompts to hold any out, as in its paper).", "",
         "| method | the paper says | tested here | measured |", "|---|---|---|---|",
     ]  # fmt: skip
     for claim in claims:
@@ -82,7 +83,7 @@ def _measured(result: dict[str, Any]) -> list[str]:
     names = report.measures(result)
     if not names:
         return []
-    rows = ["", "Measured at the end, on held-out prompts:", "", _row("arm", names), "|---" * (len(names) + 1) + "|"]
+    rows = ["", "Measured at the end, on evaluation prompts:", "", _row("arm", names), "|---" * (len(names) + 1) + "|"]
     for label, arm in result["arms"].items():
         rows.append(_row(f"`{label}`", [_value(arm["measured"][n]) if n in arm["measured"] else "-" for n in names]))
     return rows

@@ -19,7 +19,7 @@ def setup() -> Setup:
     return Setup(
         student="chain/start",
         rows=_rows,
-        held_out=_held_out,
+        evaluation=_held_out,
         verify=chain_verdict,
         max_completion=MAX_TOKENS,
         learning_rate=3e-4,

@@ -14,7 +14,7 @@ def setup() -> Setup:
         student="kk/student",
         teacher="kk/teacher",
         rows=_rows,
-        held_out=_held_out,
+        evaluation=_held_out,
         verify=compact_verdict,
         max_completion=60,
         learning_rate=2e-4,

@@ -1,4 +1,4 @@
-"""What a comparison trains on: a shipped student, prompts, held-out prompts, a verifier, and what is measured."""
+"""What a comparison trains on: a shipped student, prompts, evaluation prompts, a verifier, and what is measured."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Setup:
     """Name in the zoo."""
     rows: Callable[[int], list[dict[str, Any]]]
     """Training rows of a seed."""
-    held_out: Callable[[int], dict[str, list[dict[str, Any]]]]
+    evaluation: Callable[[int], dict[str, list[dict[str, Any]]]]
     """About n evaluation rows in named groups, the same for every seed."""
     verify: Verifier
     """Judges a completion."""
@@ -56,7 +56,7 @@ class Setup:
     inner_steps: int = 1
     """Passes over the completions of one generation."""
     eval_rows: int = 200
-    """Held-out prompts."""
+    """Evaluation prompts."""
     eval_every: int = 5
     """Optimiser steps between evaluations."""
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Setup:
     data: Mapping[str, Callable[[int], DataSet]] = field(default_factory=dict)
     """Other rows that an arm can train on, by name, from a seed."""
     ask: Callable[[Any, str, int], str] | None = None
-    """How a recipe's model is asked a held-out prompt, from the recipe, the prompt and its place; plainly if None."""
+    """How a recipe's model is asked an evaluation prompt, from the recipe, prompt and place; plainly if None."""
     measure: Callable[[Trained], dict[str, float]] | None = None
     """What is measured once at the end, by name."""
     curves: Mapping[str, str] = field(default_factory=dict)

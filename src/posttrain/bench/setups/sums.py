@@ -25,7 +25,7 @@ def setup() -> Setup:
     return Setup(
         student=STUDENT,
         rows=lambda seed: sums(1000, seed=seed),
-        held_out=lambda n: {f"{k} steps": sums(n // 2, seed=1, steps=k, split="eval") for k in (2, 3)},
+        evaluation=lambda n: {f"{k} steps": sums(n // 2, seed=1, steps=k, split="eval") for k in (2, 3)},
         verify=sum_verdict,
         max_completion=MAX_TOKENS,
         learning_rate=2e-4,

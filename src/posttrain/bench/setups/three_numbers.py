@@ -32,7 +32,7 @@ def setup() -> Setup:
     return Setup(
         student="skills/start",
         rows=_rows,
-        held_out=lambda n: {"all prompts": _rows(1)[:n]},
+        evaluation=lambda n: {"all prompts": _rows(1)[:n]},
         verify=three_numbers_verdict,
         max_completion=MAX_TOKENS,
         learning_rate=5e-4,
