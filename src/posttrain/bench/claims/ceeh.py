@@ -8,14 +8,19 @@ from posttrain.bench.claims.claim import Claim, Experiment, interval, larger, or
 from posttrain.bench.compare import CompareConfig
 
 GRPO = "grpo:spread=none,aggregation=token,clip_high=0.28"
-LENGTH_PENALTY = f"{GRPO}|length_penalty"
-COMMON = "gate=reached,kl_beta=0"
+LENGTH_PENALTY = f"{GRPO}|length_penalty:alpha=0.2"
+COMMON = "gate=reached,kl_beta=0,beta=0.15"
 LENGTH = f"ceeh:mode=none,{COMMON}"
 UNIFORM = f"{LENGTH}|entropy_bonus"
 ME = f"ceeh:mode=ME,{COMMON}"
 EA = f"ceeh:{COMMON}"
 SWEEP = tuple(f"{ME},entropy_weight={weight}" for weight in (0.0003, 0.003, 0.01, 0.03))
-OTHERS = (f"{GRPO}|lc_r1", "ceeh:kl_beta=0", "ceeh:gate=reached,kl_beta=0,beta=0.2")
+OTHERS = (
+    f"{GRPO}|lc_r1",
+    "ceeh:kl_beta=0,beta=0.15",
+    "ceeh:gate=reached,kl_beta=0",
+    "ceeh:gate=reached,kl_beta=0,beta=0.2",
+)
 
 EXPERIMENTS = {
     "ceeh-chain": Experiment(
@@ -23,7 +28,7 @@ EXPERIMENTS = {
         CompareConfig(arms=(GRPO, LENGTH_PENALTY, LENGTH, UNIFORM, ME, EA), task="chain", seeds=10, first_seed=10),
     ),
     "ceeh-chain-sweep": Experiment(
-        "CEEH: the weight of ME, LC-R1's reward, the paper's strict gate and a beta of 0.2",
+        "CEEH: the weight of ME, LC-R1's reward, the paper's strict gate and other values of beta",
         CompareConfig(arms=(GRPO, *SWEEP, *OTHERS), task="chain", seeds=5, first_seed=10),
     ),
 }
