@@ -237,14 +237,16 @@ def two_processes(folder: Path, name: str, **overrides: Any) -> dict[str, Any]:
     return several(folder, {".": (name, overrides)})["."]
 
 
-def several(folder: Path, jobs: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """The same for a recipe and overrides by label, all in one launch."""
+def several(
+    folder: Path, jobs: dict[str, tuple[str, dict[str, Any]]], module: str = "engines.runs"
+) -> dict[str, dict[str, Any]]:
+    """The same for a recipe and overrides by label, all in one launch of a module that calls `main`."""
     folder.mkdir(exist_ok=True)
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     options = json.dumps({label: (name, {"ddp_backend": "gloo", **given}) for label, (name, given) in jobs.items()})
     done = subprocess.run(
-        [*command, "-m", "engines.runs", str(folder), options],
+        [*command, "-m", module, str(folder), options],
         env=env, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-9000:]

@@ -364,7 +364,7 @@ def test_a_methods_columns_and_metrics_pass_through():
 
 @pytest.mark.parametrize(
     "name",
-    ["group", "correct", "prompt_key", "length", "turn", "skill", "state", "extra", "notes", "prompts", "completions"],
+    ["group", "correct", "prompt_key", "length", "skill", "acted", "extra", "notes", "prompts", "completions"],
 )
 def test_a_table_with_one_row_too_few_names_the_column(name):
     good = table((1.0, 0.0, 1.0))

@@ -7,27 +7,35 @@ A recipe goes to an engine: `posttrain.rl.engines.trl.RecipeTrainer`, or the ref
 `posttrain.rl.engines.loop`. Methods import torch and nothing of an engine.
 """
 
+from posttrain.rl.agent import Agent
 from posttrain.rl.baselines.c_rl import CRL
 from posttrain.rl.baselines.entropy_bonus import EntropyBonus
+from posttrain.rl.baselines.gigpo import GiGPO, Oracle, StepGRPO
 from posttrain.rl.baselines.kdrl import KDRL, OPD
 from posttrain.rl.baselines.length_penalty import LCR1, LengthPenalty
-from posttrain.rl.batch import Credit, Live, Memory, Row, Sampled, Sampler, Table, Task
+from posttrain.rl.batch import Acted, Credit, Live, Memory, Row, Sampled, Sampler, Table, Task, Turn
 from posttrain.rl.builders import (
+    agent,
     c_rl,
     ceeh,
     engine_default,
     entropy_bonus,
+    gigpo,
     grpo,
+    hgpo,
     kdrl,
     lc_r1,
     length_penalty,
     opd,
+    oracle,
     rlad,
     second_order,
+    step_grpo,
     upskill,
 )
 from posttrain.rl.ceeh import CEEH
 from posttrain.rl.grpo import GRPO, EngineDefault
+from posttrain.rl.hgpo import HGPO
 from posttrain.rl.loss import Loss, policy_loss
 from posttrain.rl.math import Normalizer
 from posttrain.rl.method import Method, Score, Settings
@@ -37,9 +45,10 @@ from posttrain.rl.second_order import SecondOrder
 from posttrain.rl.upskill import UpSkill
 
 __all__ = [
-    "CEEH", "CRL", "GRPO", "KDRL", "LCR1", "OPD", "RLAD", "Credit", "EngineDefault", "EntropyBonus", "LengthPenalty",
-    "Live", "Loss", "Memory", "Method", "Normalizer", "Recipe", "RecipeClash", "Row", "Sampled", "Sampler", "Score",
-    "SecondOrder", "Settings", "Table", "Task", "UpSkill",
-    "c_rl", "ceeh", "engine_default", "entropy_bonus", "grpo", "kdrl", "lc_r1", "length_penalty", "opd", "policy_loss",
-    "rlad", "second_order", "upskill",
+    "CEEH", "CRL", "GRPO", "HGPO", "KDRL", "LCR1", "OPD", "RLAD", "Acted", "Agent", "Credit", "EngineDefault",
+    "EntropyBonus", "GiGPO", "LengthPenalty", "Live", "Loss", "Memory", "Method", "Normalizer", "Oracle", "Recipe",
+    "RecipeClash", "Row", "Sampled", "Sampler", "Score", "SecondOrder", "Settings", "StepGRPO", "Table", "Task", "Turn",
+    "UpSkill",
+    "agent", "c_rl", "ceeh", "engine_default", "entropy_bonus", "gigpo", "grpo", "hgpo", "kdrl", "lc_r1",
+    "length_penalty", "opd", "oracle", "policy_loss", "rlad", "second_order", "step_grpo", "upskill",
 ]  # fmt: skip

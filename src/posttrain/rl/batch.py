@@ -70,9 +70,35 @@ class Task:
     """The data set's row."""
 
 
+class Acted(NamedTuple):
+    """What the world says about one turn of an episode."""
+
+    state: str
+    """Key of the state it was taken in."""
+    reward: float
+    """What the world gave for it."""
+    fine: float = 0.0
+    """Taken from this turn's return alone, such as for an action that is not admissible."""
+
+
+class Turn(NamedTuple):
+    """One action of an episode, as it was sampled."""
+
+    prompt_ids: list[int]
+    """(P,) what it was sampled after."""
+    ids: list[int]
+    """(T,)"""
+    logps: Sequence[float]
+    """(T,) as sampled, where the engine gives them."""
+    acted: Acted
+    """State and reward."""
+    trained_after: list[int] | None = None
+    """The prompt it is trained after, where that is another one."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """One prompt and one completion."""
+    """One prompt and one completion; or a whole episode, trained as one row or as one row per turn."""
 
     prompt_ids: list[int]
     """(P,)"""
@@ -98,6 +124,17 @@ class Row:
     """Whatever the hook that made the row wants to find again in `reward` and `Table.notes`; JSON values."""
     scores: Mapping[str, Tensor] = field(default_factory=dict)
     """(N, T) log-probabilities under what each `Score` with `prompts_of_row` names."""
+    turns: Sequence[Turn] = ()
+    """The turns of an episode, in order."""
+    by_turn: bool = False
+    """Whether the episode is trained as one row per turn; `ids` are then its last action, for people to read."""
+    turn_of: Sequence[int] = ()
+    """(T,) the turn of each token, -1 on tokens of the environment, which are not trained; () where all tokens are
+    sampled ones of one turn."""
+    sampled_after: list[int] | None = None
+    """The prompt it was sampled after, where that is not `prompt_ids`."""
+    verdict: float | None = None
+    """1.0 or 0.0 where the rollout itself knows whether the task is solved, NaN where the episode is dropped."""
 
     @property
     def key(self) -> str:
@@ -132,14 +169,8 @@ class Table:
     """False in evaluation, where no state changes."""
     ranks: int = 1
     """Processes that the rows come from."""
-    episode: Tensor | None = None
-    """(B,) long: rows of one episode."""
-    turn: Tensor | None = None
-    """(B,) long: place of the row in its episode."""
-    state: Sequence[Any] | None = None
-    """B state keys of the environment."""
-    turn_rewards: Sequence[Sequence[float]] | None = None
-    """B lists of rewards, one per turn of the row."""
+    acted: Sequence[Sequence[Acted]] | None = None
+    """B lists of what the world said, one entry per turn of the episode; a row is an episode."""
     skill: Tensor | None = None
     """(B,) long: the skill a row was sampled with, from 1; 0 for none."""
     extra: Tensor | None = None
@@ -158,10 +189,7 @@ class Table:
             "correct",
             "prompt_key",
             "length",
-            "episode",
-            "turn",
-            "state",
-            "turn_rewards",
+            "acted",
             "skill",
             "extra",
             "notes",
@@ -221,6 +249,7 @@ class Table:
             prompt_key=[*self.prompt_key, *(row.key for row in rows)],
             length=torch.cat([self.length, tokens]),
             skill=None if self.skill is None else torch.cat([self.skill, torch.zeros_like(tokens)]),
+            acted=None if self.acted is None else [*self.acted, *([] for _ in rows)],
             extra=torch.arange(answers + len(rows), device=self.rewards.device) >= answers,
             notes=[*(self.notes or blank), *(row.notes for row in rows)],
             prompts=None if self.prompts is None else [*self.prompts, *(row.prompt for row in rows)],
@@ -233,7 +262,7 @@ class Credit:
     """What `credit` gives back."""
 
     advantages: Tensor
-    """(B,): one per row; 0 where unscored."""
+    """(B,): one per row; or (B, K): one per turn of an episode, of at most K turns. 0 where unscored."""
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     """(B,) row columns that later hooks read, by name."""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -272,8 +301,6 @@ class Live:
     """(B,) row columns made by `credit`."""
     is_end: Tensor | None = None
     """(B, T) bool: the end token of a completion."""
-    turn: Tensor | None = None
-    """(B, T) turn of each token, -1 on tokens of the environment."""
     step: int = 0
     """Optimiser steps done."""
     total_steps: int = 0

@@ -9,12 +9,15 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec
 
+from posttrain.rl.agent import Agent
 from posttrain.rl.baselines.c_rl import CRL
 from posttrain.rl.baselines.entropy_bonus import EntropyBonus
+from posttrain.rl.baselines.gigpo import GiGPO, Oracle, StepGRPO
 from posttrain.rl.baselines.kdrl import KDRL, OPD
 from posttrain.rl.baselines.length_penalty import LCR1, LengthPenalty
 from posttrain.rl.ceeh import CEEH
 from posttrain.rl.grpo import GRPO, EngineDefault
+from posttrain.rl.hgpo import HGPO
 from posttrain.rl.method import Method
 from posttrain.rl.recipe import Recipe
 from posttrain.rl.rlad import RLAD
@@ -47,3 +50,8 @@ entropy_bonus = _builder("entropy_bonus", EntropyBonus)
 upskill = _builder("upskill", UpSkill)
 second_order = _builder("second_order", SecondOrder)
 c_rl = _builder("c_rl", CRL)
+agent = _builder("agent", Agent)
+hgpo = _builder("hgpo", HGPO)
+gigpo = _builder("gigpo", GiGPO)
+step_grpo = _builder("step_grpo", StepGRPO)
+oracle = _builder("oracle", Oracle)

@@ -101,6 +101,8 @@ class Method:
     paper: ClassVar[str] = ""
     reads_text: ClassVar[bool] = False
     """Whether `Table.prompts` and `Table.completions` are needed; they are gathered over all ranks."""
+    episodic: ClassVar[bool] = False
+    """Whether `rollout` plays episodes: rows with turns, rewarded and judged by a world."""
 
     @property
     def settings(self) -> Settings:

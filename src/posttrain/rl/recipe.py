@@ -53,6 +53,11 @@ class Recipe:
                     f"{first.name} ({first.paper}) and {second.name} ({second.paper}) both define {hook}; "
                     "a recipe has one owner for it, so leave one of them out."
                 )
+        if self.episodic and self.fills("extend"):
+            raise RecipeClash(
+                f"{self.owner('extend').name} adds rows to answers, and {self.owner('rollout').name} plays episodes; "
+                "leave one of them out."
+            )
         _ = self.settings, self.scores()
 
     @classmethod
@@ -84,6 +89,11 @@ class Recipe:
     def reads_text(self) -> bool:
         """Whether any method needs the table's texts."""
         return any(part.reads_text for part in self.parts)
+
+    @property
+    def episodic(self) -> bool:
+        """Whether rows are episodes of many turns."""
+        return self.owner("rollout").episodic
 
     def fills(self, hook: str) -> bool:
         """Whether any method besides the base fills `hook`."""
@@ -153,7 +163,8 @@ class Recipe:
             "any_correct": group_any(table.correct, table.group),
             **credit.columns,
         }
-        advantages = torch.where(scored, credit.advantages, torch.zeros_like(credit.advantages))
+        taking_part = scored if credit.advantages.dim() == 1 else scored.unsqueeze(1)
+        advantages = torch.where(taking_part, credit.advantages, torch.zeros_like(credit.advantages))
         return replace(credit, advantages=advantages, columns=columns)
 
     def remember(self, table: Table, state: Mapping[str, Any]) -> Memory:

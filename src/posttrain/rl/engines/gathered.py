@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from posttrain.rl.batch import Row, Table
+from posttrain.rl.turns import Unrolled, spread
 
 
 def with_extra(table: Table, extra: Sequence[Row], rewards: Sequence[float]) -> tuple[Table, list[int]]:
@@ -29,19 +30,27 @@ def with_extra(table: Table, extra: Sequence[Row], rewards: Sequence[float]) -> 
     return table.with_extra(rows, values, lengths), counts
 
 
-def own(values: Tensor, answers: int, counts: Sequence[int], rank: int, rows: int) -> Tensor:
+def own(
+    values: Tensor, answers: Unrolled, tasks: int, counts: Sequence[int], rank: int, shape: tuple[int, int]
+) -> Tensor:
     """This process's part of a column over all rows, 0 in the rows it was filled up with.
 
     Args:
-        values: (B,) over all processes.
-        answers: Answers per process.
+        values: (B,) over the tasks and the extra rows of all processes, or (B, K) with one per turn of an episode.
+        answers: This process's rows that answer tasks.
+        tasks: Per process.
         counts: Extra rows of each process.
         rank: This process.
-        rows: Rows of this process's batch.
+        shape: Rows and tokens of this process's batch.
+
+    Returns:
+        (rows,), or (rows, tokens) where a row holds several turns.
     """
-    first = answers * len(counts) + sum(counts[:rank])
-    mine = torch.cat([values[rank * answers : (rank + 1) * answers], values[first : first + counts[rank]]])
-    return functional.pad(mine, (0, rows - len(mine)))
+    first = tasks * len(counts) + sum(counts[:rank])
+    mine = spread(values[rank * tasks : (rank + 1) * tasks], answers, shape[1])
+    if counts[rank]:
+        mine = torch.cat([mine, values[first : first + counts[rank]]])
+    return functional.pad(mine, (*[0, 0] * (mine.dim() - 1), 0, shape[0] - len(mine)))
 
 
 def _light(row: Row, *, texts: bool) -> Row:

@@ -20,6 +20,7 @@ from posttrain.rl.loss import policy_loss, row_means
 from posttrain.rl.math import positive
 from posttrain.rl.method import Score
 from posttrain.rl.recipe import Recipe
+from posttrain.rl.turns import spread, tokens_of, trained, unrolled
 from posttrain.values import check_group_size
 
 
@@ -104,8 +105,9 @@ def train(
     Args:
         recipe: The methods; the models of its scores are policies.
         policy: What is trained, in place.
-        tasks: Each with `prompt_ids`, a list of token ids; with a `prompt`, hooks get that instead.
-        reward: A row's reward; NaN leaves it unscored. A row is correct if its reward is above 0.
+        tasks: Each with a `prompt`, or with `prompt_ids`, a list of token ids.
+        reward: A row's reward; NaN leaves it unscored. A row is correct if its reward is above 0. Episodes, which a
+            world rewards, take `posttrain.rl.agent.environment`.
         steps: Generations.
         group_size: Completions per task, at least 2.
         inner_steps: Optimiser steps per generation.
@@ -123,22 +125,26 @@ def train(
         rows, table, metrics = run_async(_generate(recipe, sampler, state, group_size, done, total))
         credit = recipe.credit(table, state)
         state, remembered = recipe.remember(table, state)
+        found = unrolled(rows)
         with torch.no_grad():
-            logp_old, _, mask = policy.score(rows)
+            logp_old, _, mask = policy.score(found.rows)
+            mask = mask * nn.utils.rnn.pad_sequence([mask.new_tensor(trained(row)) for row in found.rows], True)
             scores = {
-                score.name: _under_prompts(score, policy, rows, sampler)
+                score.name: _under_prompts(score, policy, found.rows, sampler)
                 if score.prompts_of_row
-                else score.model.score(rows)[0]
+                else score.model.score(found.rows)[0]
                 for score in recipe.scores()
             }
+        of_rows = spread(credit.advantages, found, logp_old.shape[1])
+        columns = {name: column[torch.tensor(found.place)] for name, column in credit.columns.items()}
         sums: dict[str, Tensor] = {}
         for inner in range(inner_steps):
-            logp, entropy, _ = policy.score(rows)
-            advantages = credit.advantages.to(logp.dtype).unsqueeze(1).expand_as(logp)
+            logp, entropy, _ = policy.score(found.rows)
+            advantages = of_rows.to(logp.dtype)
+            advantages = (advantages.unsqueeze(1) if advantages.dim() == 1 else advantages).expand_as(logp)
             live = Live(
-                logp, logp_old, mask, advantages, entropy, None, scores, credit.columns,
-                step=done + inner, total_steps=total,
-            )  # fmt: skip
+                logp, logp_old, mask, advantages, entropy, None, scores, columns, step=done + inner, total_steps=total
+            )
             loss = policy_loss(recipe, live)
             optimizer.zero_grad()
             loss.value.backward()
@@ -154,7 +160,7 @@ async def _generate(
 ) -> tuple[list[Row], Table, dict[str, float]]:
     """Answers and extra rows with their credit table, and the answers' metrics."""
     tasks = [
-        Task(task.get("prompt", task["prompt_ids"]), group, group * group_size + i, {**task, "id": _key(task, group)})
+        Task(task.get("prompt") or task["prompt_ids"], group, group * group_size + i, {**task, "id": _key(task, group)})
         for group, task in enumerate(sampler.tasks)
         for i in range(group_size)
     ]
@@ -166,7 +172,8 @@ async def _generate(
                 found = _under_prompts(score, sampler.policy, rows, sampler)
                 rows = [row.with_score(score.name, values) for row, values in zip(rows, found, strict=True)]
     plain = torch.tensor([sampler.reward(row) for row in rows], dtype=torch.float64)
-    table = table_of(rows, plain + torch.tensor(await recipe.reward(rows)), positive(plain), done, total)
+    verdicts = torch.tensor([row.verdict for row in rows]) if recipe.episodic else positive(plain)
+    table = table_of(rows, plain + torch.tensor(await recipe.reward(rows)), verdicts, done, total)
     scored = table.scored
     metrics = {"reward": table.rewards[scored].mean().item(), "unscored": 1 - scored.float().mean().item()}
     if recipe.fills("extend"):
@@ -208,13 +215,14 @@ def table_of(rows: Sequence[Row], rewards: Tensor, correct: Tensor, step: int, s
         group=torch.tensor([row.group for row in rows]),
         correct=correct,
         prompt_key=[str(row.task["id"]) for row in rows],
-        length=torch.tensor([len(row.ids) for row in rows]),
+        length=torch.tensor([tokens_of(row) for row in rows]),
         step=step,
         total_steps=steps,
         skill=torch.tensor([row.skill for row in rows]),
         notes=[row.notes for row in rows],
         prompts=[row.prompt for row in rows],
         completions=[row.completion for row in rows],
+        acted=[[turn.acted for turn in row.turns] for row in rows],
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +21,24 @@ def judge_all(verify: Verifier, pairs: Sequence[tuple[str, str]]) -> list[Verdic
     """A verdict per (completion, answer); a verifier with a method `many` judges them at the same time."""
     many = getattr(verify, "many", None)
     return list(many(pairs)) if many is not None else [verify(completion, answer) for completion, answer in pairs]
+
+
+ENVIRONMENT = "environment"
+"""The field of a rollout that holds the episodes' rewards, and the name of the reward function that reads it."""
+
+
+def with_environment(functions: Any, args: Any) -> tuple[list[Any], Any]:
+    """The reward functions with the environment's reward before them, and the arguments with a weight of 1 for it."""
+    given = [] if functions is None else functions if isinstance(functions, list) else [functions]
+    if args.reward_weights is not None:
+        args = copy.copy(args)
+        args.reward_weights = [1.0, *args.reward_weights]
+    return [environment, *given], args
+
+
+def environment(environment: Sequence[float], **_: Any) -> list[float | None]:
+    """The reward of an episode, which the rollout brings along; None where it was dropped."""
+    return [None if math.isnan(value) else value for value in environment]
 
 
 def from_verifier(verify: Verifier) -> tuple[list[RewardFunction], list[float]]:

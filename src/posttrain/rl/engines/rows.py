@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from posttrain.rl.batch import Row
 from posttrain.rl.tokens import left_padded
+from posttrain.rl.turns import trained
 
 PER_ROW_PROMPT = ("prompt_ids", "prompt_mask")
 """(B, P)"""
@@ -41,7 +42,8 @@ def to_batch(rows: Sequence[Row], pad_id: int, device: Any, ends: Set[int] | Non
     mask = torch.zeros_like(ids)
     for i, row in enumerate(rows):
         ids[i, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.long)
-        mask[i, : len(row.ids)] = int(ends is None or not ends.isdisjoint(row.ids[-1:]))
+        if ends is None or not ends.isdisjoint(row.ids[-1:]):
+            mask[i, : len(row.ids)] = torch.tensor(trained(row))
     return {
         "prompt_ids": prompt_ids,
         "prompt_mask": prompt_mask,
@@ -56,12 +58,7 @@ def merge(answers: Mapping[str, Any], extra: Mapping[str, Tensor], pad_id: int, 
     Raises:
         ValueError: The answers carry something that this function does not know how to extend.
     """
-    unknown = [k for k in answers if k not in (*PER_ROW_PROMPT, *PER_ROW_TOKEN, *OTHERS) and not k.startswith(prefix)]
-    if unknown:
-        raise ValueError(
-            f"The batch holds {', '.join(unknown)}, which rows that a method adds do not have; train text-only "
-            "prompts and without vLLM's importance correction, or leave that method out."
-        )
+    _check_keys(answers, prefix)
     out: dict[str, Any] = {}
     for key, left in answers.items():
         if key in OTHERS:
@@ -79,6 +76,26 @@ def merge(answers: Mapping[str, Any], extra: Mapping[str, Tensor], pad_id: int, 
             right = torch.full_like(extra["completion_mask"], fill) if right is None else right
             out[key] = _stack(left, right, fill, on_the_left=False)
     return out
+
+
+def replaced(answers: Mapping[str, Any], rows: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
+    """The batch with other rows in place of the answers'; what is computed anew once all rows are there stays.
+
+    Raises:
+        ValueError: The answers carry something that the other rows do not have.
+    """
+    _check_keys(answers, prefix)
+    return {**{key: answers[key] for key in OTHERS}, **rows}
+
+
+def _check_keys(answers: Mapping[str, Any], prefix: str) -> None:
+    """Reject a batch that carries something unknown."""
+    unknown = [k for k in answers if k not in (*PER_ROW_PROMPT, *PER_ROW_TOKEN, *OTHERS) and not k.startswith(prefix)]
+    if unknown:
+        raise ValueError(
+            f"The batch holds {', '.join(unknown)}, which rows that a method makes do not have; train text-only "
+            "prompts and without vLLM's importance correction, or leave that method out."
+        )
 
 
 def fill_up(batch: Mapping[str, Any], rows: int) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from torch.utils.data import Sampler as IndexSampler
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import use_adapter
 
+from posttrain.rl.agent import environment
 from posttrain.rl.batch import Live, Row, Table, Task
-from posttrain.rl.engines import gathered, resume, rows, scoring, teachers, trl_config
+from posttrain.rl.engines import gathered, resume, rewards, rows, scoring, teachers, trl_config
 from posttrain.rl.engines.prompt_ids import PromptIds, key_of
 from posttrain.rl.engines.rewards import text_of
 from posttrain.rl.engines.run_async import run_async
@@ -30,6 +31,7 @@ from posttrain.rl.engines.sampling import TRLSampler
 from posttrain.rl.loss import measure, row_means, surrogate, without_unscored
 from posttrain.rl.math import Normalizer, aggregate, positive
 from posttrain.rl.recipe import Recipe
+from posttrain.rl.turns import tokens_of, trained, unrolled
 
 CONTRACT = {
     "_generate_and_score_completions": ("inputs",),
@@ -108,11 +110,19 @@ class RecipeTrainer(GRPOTrainer):
         self._live_inputs: dict[str, Any] | None = None
         self._live: Live | None = None
         self._said_none = False
-        if recipe.fills("extend") and args.use_vllm and args.vllm_importance_sampling_correction:
+        makes = [recipe.owner("rollout")] * recipe.episodic + [recipe.owner("extend")] * recipe.fills("extend")
+        if makes and args.use_vllm and args.vllm_importance_sampling_correction:
             raise ValueError(
-                f"{recipe.owner('extend').name} adds rows of its own, for which TRL's correction of vLLM's "
-                "log-probabilities is not made; set vllm_importance_sampling_correction=False."
+                f"{makes[0].name} makes rows of its own, for which TRL's correction of vLLM's log-probabilities is not "
+                "made; set vllm_importance_sampling_correction=False."
             )
+        if recipe.episodic:
+            if args.mask_truncated_completions:
+                raise ValueError(
+                    "mask_truncated_completions=True would leave out every episode that does not end on an end token; "
+                    "set it to False."
+                )
+            reward_funcs, args = rewards.with_environment(reward_funcs, args)
         if recipe.fills("rollout"):
             if kwargs.get("rollout_func") is not None:
                 raise ValueError(f"{recipe.owner('rollout').name} samples in its own way; leave rollout_func out.")
@@ -192,6 +202,16 @@ class RecipeTrainer(GRPOTrainer):
             "prompt_ids": [row.prompt_ids for row in self._rolled],
             "completion_ids": [row.ids for row in self._rolled],
             "logprobs": [list(row.logps) for row in self._rolled] if self.use_vllm else None,
+            **self._of_episodes(),
+        }
+
+    def _of_episodes(self) -> dict[str, Any]:
+        """What the rollout says besides, where its rows are episodes."""
+        if not self.recipe.episodic:
+            return {}
+        return {
+            "env_mask": [trained(row) for row in self._rolled],
+            rewards.ENVIRONMENT: [environment(row) for row in self._rolled],
         }
 
     def _places(self) -> tuple[int, int]:
@@ -200,14 +220,14 @@ class RecipeTrainer(GRPOTrainer):
         return self.accelerator.process_index * len(self._inputs), size
 
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Tensor:
-        rewards: Any = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        for name, column in zip(self.reward_func_names, rewards.unbind(1), strict=True):
+        found: Any = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        for name, column in zip(self.reward_func_names, found.unbind(1), strict=True):
             if bool(column.isinf().any()):
                 raise ValueError(
                     f"The reward function {name!r} returned an infinite reward; return a finite one, or None where "
                     "there is none."
                 )
-        self._rewards: Tensor = rewards
+        self._rewards: Tensor = found
         self._completions = [text_of(completion) for completion in completions]
         self._completion_ids: list[list[int]] = completion_ids_list
         return self._rewards
@@ -220,7 +240,12 @@ class RecipeTrainer(GRPOTrainer):
                 "The teacher is scored on text alone, but the batch has images; train those without a teacher."
             )
         training, rank = self.model.training, self.accelerator.process_index
-        answers = self._score_prompts(self._answers(out), out)
+        answers = self._answers(out)
+        found = unrolled(answers)
+        if self.recipe.episodic and any(row.by_turn for row in answers):
+            out = self._by_turn(out, found.rows)
+        found = found._replace(rows=self._score_prompts(found.rows, out))
+        answers = answers if self.recipe.episodic else found.rows
         table = self._table(answers, training)
         extra: list[Row] = []
         counts = [0] * self.accelerator.num_processes
@@ -232,18 +257,18 @@ class RecipeTrainer(GRPOTrainer):
         credit = self.recipe.credit(table, self.method_state)
         metrics = dict(credit.metrics)
         if training:
-            self.method_state, found = self.recipe.remember(table, self.method_state)
-            metrics.update(found)
-        if any(counts):
-            out = self._join(out, extra, counts)
-        size = len(out["prompt_ids"])
-        own = {name: gathered.own(c, len(inputs), counts, rank, size) for name, c in credit.columns.items()}
-        out["advantages"] = gathered.own(credit.advantages, len(inputs), counts, rank, size).to(torch.float32)
+            self.method_state, remembered = self.recipe.remember(table, self.method_state)
+            metrics.update(remembered)
+        if any(counts) or self.recipe.episodic:
+            out = self._join(out, extra)
+        shape = (len(out["prompt_ids"]), out["completion_ids"].size(1))
+        own = {name: gathered.own(c, found, len(inputs), counts, rank, shape) for name, c in credit.columns.items()}
+        out["advantages"] = gathered.own(credit.advantages, found, len(inputs), counts, rank, shape).float()
         out.update({f"{PREFIX}column.{name}": column for name, column in own.items()})
         for score in self.recipe.scores():
             if score.prompts_of_row is None:
                 out[f"{PREFIX}score.{score.name}"] = scoring.under_model(self, self.teachers[score.name], out)
-        if any(counts) or not bool(table.scored.all()):
+        if any(counts) or self.recipe.episodic or not bool(table.scored.all()):
             self._drop_unscored(out)
         self._log_rows([*answers, *extra])
         self._log_generation(table, credit.advantages, metrics)
@@ -271,28 +296,32 @@ class RecipeTrainer(GRPOTrainer):
 
     def _table(self, answers: Sequence[Row], training: bool) -> Table:
         """The answers of all ranks, in the order of the gathered rewards."""
-        rewards, correct = self._judged(self._rewards)
+        given, correct = self._judged(self._rewards)
         gather: Any = self.accelerator.gather
-        device = rewards.device
+        device = given.device
+        if self.recipe.episodic and "correct" not in self.reward_func_names:
+            correct = gather(torch.tensor([row.verdict for row in answers], dtype=given.dtype, device=device))
         if self.recipe.fills("reward"):
-            own = torch.tensor(run_async(self.recipe.reward(answers)), dtype=rewards.dtype, device=device)
+            own = torch.tensor(run_async(self.recipe.reward(answers)), dtype=given.dtype, device=device)
             terms = gather(own)
             self._log_recipe_reward(terms, training)
-            rewards = rewards + terms
+            given = given + terms
         _, size = self._places()
         rolls, reads = self.recipe.fills("rollout"), self.recipe.reads_text
+        acted = [[turn.acted for turn in row.turns] for row in answers]
         return Table(
-            rewards=rewards,
-            group=torch.arange(len(rewards), device=device) // size,
+            rewards=given,
+            group=torch.arange(len(given), device=device) // size,
             correct=correct,
             prompt_key=gather_object([key_of(row) for row in self._inputs]),
-            length=gather(torch.tensor([len(row.ids) for row in answers], device=device)),
+            length=gather(torch.tensor([tokens_of(row) for row in answers], device=device)),
             step=self.state.global_step,
             total_steps=self.state.max_steps,
             training=training,
             ranks=self.accelerator.num_processes,
             skill=gather(torch.tensor([row.skill for row in answers], device=device)) if rolls else None,
             notes=gather_object([row.notes for row in answers]) if rolls else None,
+            acted=gather_object(acted) if self.recipe.episodic else None,
             prompts=gather_object([row["prompt"] for row in self._inputs]) if reads else None,
             completions=gather_object([row.completion for row in answers]) if reads else None,
         )
@@ -300,10 +329,10 @@ class RecipeTrainer(GRPOTrainer):
     def _judged(self, found: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) rewards and (B,) verdicts from the columns (B, functions) of the reward functions."""
         weights = self.reward_weights.to(found.device)
-        rewards = torch.where(weights == 0, torch.zeros_like(found), found * weights).sum(dim=1)
+        total = torch.where(weights == 0, torch.zeros_like(found), found * weights).sum(dim=1)
         if "correct" in self.reward_func_names:
-            return rewards, found[:, self.reward_func_names.index("correct")]
-        return rewards, positive(rewards)
+            return total, found[:, self.reward_func_names.index("correct")]
+        return total, positive(total)
 
     def verdicts(self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any) -> Tensor:
         """(B,) verdicts of the reward functions on completions of all ranks, which give equally many."""
@@ -313,22 +342,29 @@ class RecipeTrainer(GRPOTrainer):
         """(B, C) log-probabilities of the last `width` ids, by TRL's own pass in row chunks."""
         return super()._get_per_token_logps_and_entropies(model, ids, mask, width, batch_size=chunk)[0]
 
-    def _join(self, out: dict[str, Any], extra: Sequence[Row], counts: Sequence[int]) -> dict[str, Any]:
+    def _by_turn(self, out: dict[str, Any], turns: Sequence[Row]) -> dict[str, Any]:
+        """The batch with a row per turn in place of a row per episode."""
+        batch = rows.to_batch(turns, self.pad_id, self.accelerator.device)
+        self._add_logps(batch, out)
+        tokens = [int(b["prompt_mask"].sum() + b["completion_mask"].sum()) for b in (batch, out)]
+        self.state.num_input_tokens_seen += sum(gather_object([tokens[0] - tokens[1]]))
+        return rows.replaced(out, batch, PREFIX)
+
+    def _join(self, out: dict[str, Any], extra: Sequence[Row]) -> dict[str, Any]:
         """The batch with this rank's extra rows, filled up to a number that all ranks share and that divides.
 
         TRL's mean over rows would count the filling, so the loss is scaled by all rows over real rows.
         """
-        answers = len(out["prompt_ids"])
         if extra:
             ends = {*self.eos_token_ids, self.pad_id} if self.mask_truncated_completions else None
             batch = rows.to_batch(extra, self.pad_id, self.accelerator.device, ends)
             self._add_logps(batch, out)
             out = rows.merge(out, batch, self.pad_id, PREFIX)
-        parts = self.args.steps_per_generation
-        size = -(-(answers + max(counts)) // parts) * parts
-        real = answers * len(counts) + sum(counts)
+        parts = self.args.steps_per_generation if self.model.training else 1
+        real = gather_object([len(out["prompt_ids"])])
+        size = -(-max(real) // parts) * parts
         out = rows.fill_up(out, size)
-        out[f"{PREFIX}scale"] = torch.tensor(size * len(counts) / real, device=self.accelerator.device)
+        out[f"{PREFIX}scale"] = torch.tensor(size * len(real) / sum(real), device=self.accelerator.device)
         return out
 
     @torch.no_grad()
@@ -378,10 +414,11 @@ class RecipeTrainer(GRPOTrainer):
 
     def _log_generation(self, table: Table, advantages: Tensor, metrics: Mapping[str, float]) -> None:
         """Put the answers' advantages that are trained into the completions table, and the counts into the metrics."""
-        shown, trained = self._logs["advantages"], advantages[table.answers].tolist()
-        for _ in range(min(len(shown), len(trained))):
+        shown, of_answers = self._logs["advantages"], advantages[table.answers]
+        own = (of_answers if advantages.dim() == 1 else of_answers.mean(dim=1)).tolist()
+        for _ in range(min(len(shown), len(own))):
             shown.pop()
-        shown.extend(trained)
+        shown.extend(own)
         log = self._metrics["train" if table.training else "eval"]
         log["unscored"].append(1 - table.scored.float().mean().item())
         log["correct"].append(torch.nanmean(table.correct).item())

@@ -1,0 +1,132 @@
+"""A small policy that scores the admissible commands of a prompt, for the reference loop.
+
+It reads what `TextView` writes. A prompt's ids are hashed words, once as they are and once with their age in turns,
+then `SEPARATOR`, then one id per admissible command; a completion is the id of one command.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from posttrain.rl.batch import Row, Sampled
+from posttrain.tasks.worlds.view import ACTIONS, SEPARATOR
+
+COMMANDS = -1
+"""The id that stands before a prompt's commands."""
+OLDEST = 4
+"""Words of this age in turns, or older, are alike."""
+
+
+class CommandPolicy(nn.Module):
+    """Mean embeddings of the prompt's words and of a command's, and a perceptron that scores them together.
+
+    Args:
+        width: Of the embeddings and of the hidden layer.
+        buckets: Words are hashed to so many embeddings.
+        seed: Of the initial weights.
+    """
+
+    def __init__(self, width: int = 64, buckets: int = 4096, seed: int = 0) -> None:
+        super().__init__()
+        self.buckets = buckets
+        self.commands: list[str] = []
+        self._words_of: list[list[int]] = []
+        self._places: dict[str, int] = {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.words = nn.EmbeddingBag(buckets, width, mode="mean")
+            self.head = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Linear(width, 1))
+            nn.init.normal_(self.words.weight, std=1.0)
+            nn.init.zeros_(self.head[2].weight)  # every command is equally likely at first
+            nn.init.zeros_(self.head[2].bias)
+
+    def encode(self, prompt: str) -> list[int]:
+        """Ids of the words, then of the commands.
+
+        Raises:
+            ValueError: The prompt lists no admissible actions.
+        """
+        told, _, listed = prompt.rpartition(ACTIONS)
+        if not told:
+            raise ValueError(
+                f"This prompt lists no admissible actions (a line {ACTIONS.strip()!r}), among which this policy "
+                "chooses; use a world that lists them, and TextView(list_actions=True)."
+            )
+        ids, age = list[int](), 0
+        for line in reversed(told.splitlines()):
+            age += line.startswith("> ")
+            for word in line.lower().split():
+                ids += [self._hash(word), self._hash(f"{min(age, OLDEST)} {word}")]
+        listed = listed.removesuffix("\n> ")
+        return [*ids, COMMANDS, *(self._command(command) for command in listed.split(SEPARATOR))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The command."""
+        return self.commands[ids[0]]
+
+    async def sample(
+        self, prompt_ids: list[list[int]], *, max_tokens: int, temperature: float, seed: int
+    ) -> list[Sampled]:
+        """One command per prompt; the same seed gives the same commands."""
+        if not prompt_ids:
+            return []
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            logp = (self._logits(prompt_ids) / temperature).log_softmax(-1)
+        places = torch.multinomial(logp.exp(), 1, generator=generator).squeeze(1).tolist()
+        return [
+            Sampled([_commands(ids)[place]], [row[place].item()], "stop")
+            for ids, place, row in zip(prompt_ids, places, logp, strict=True)
+        ]
+
+    def score(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities, entropies and mask of the rows' commands, (B, 1) each, with gradient."""
+        logp = self._logits([row.prompt_ids for row in rows]).log_softmax(-1)
+        chosen = torch.tensor([_place(row) for row in rows]).unsqueeze(1)
+        entropy = -torch.where(logp.isinf(), 0.0, logp.exp() * logp).sum(-1, keepdim=True)
+        return logp.gather(1, chosen), entropy, torch.ones_like(entropy)
+
+    def _logits(self, prompt_ids: Sequence[list[int]]) -> Tensor:
+        """(B, commands of the longest list), minus infinity past the end of a list."""
+        listed = [_commands(ids) for ids in prompt_ids]
+        contexts = self._bag([ids[: -len(commands) - 1] for ids, commands in zip(prompt_ids, listed, strict=True)])
+        number = torch.tensor([len(commands) for commands in listed])
+        different = {command: i for i, command in enumerate(dict.fromkeys(c for found in listed for c in found))}
+        embedded = self._bag([self._words_of[command] for command in different])
+        chosen = embedded[[different[command] for found in listed for command in found]]
+        context = torch.repeat_interleave(contexts, number, dim=0)
+        scores = self.head(torch.cat([context, chosen, context * chosen], dim=1)).squeeze(1)
+        mask = torch.arange(int(number.max())) < number.unsqueeze(1)
+        return torch.full(mask.shape, -math.inf).masked_scatter(mask, scores)
+
+    def _bag(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """(texts, width): mean embeddings."""
+        lengths = torch.tensor([0, *(len(ids) for ids in texts[:-1])]).cumsum(0)
+        return self.words(torch.tensor([i for ids in texts for i in ids], dtype=torch.long), lengths)
+
+    def _command(self, command: str) -> int:
+        """The id of a command, a new one if it was never seen."""
+        if command not in self._places:
+            self._places[command] = len(self.commands)
+            self.commands.append(command)
+            self._words_of.append([self._hash(word) for word in (*command.lower().split(), f"whole: {command}")])
+        return self._places[command]
+
+    def _hash(self, word: str) -> int:
+        return zlib.crc32(word.encode()) % self.buckets
+
+
+def _commands(ids: Sequence[int]) -> list[int]:
+    """The commands of a prompt."""
+    return list(ids[ids.index(COMMANDS) + 1 :])
+
+
+def _place(row: Row) -> int:
+    """Where the chosen command stands in its prompt's list; 0 for a row that is not trained."""
+    listed = _commands(row.prompt_ids)
+    return listed.index(row.ids[0]) if row.ids[0] in listed else 0
