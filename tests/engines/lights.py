@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import tiny
-from posttrain.rl import Recipe, agent
+from posttrain.rl import Recipe, agent, empo2
 from posttrain.tasks.worlds.crowd import Crowd
 from posttrain.tasks.worlds.world import Step
 
@@ -60,6 +60,15 @@ class LetterView:
 
     def action(self, completion):
         return completion
+
+    def reflection(self, task, episode, earned):
+        return task + "t"
+
+
+def remembering(**options) -> Recipe:
+    """EMPO2 in these worlds; whatever is remembered of a task looks alike."""
+    defaults = {"window": 1, "turns": 4, "turn_tokens": 5, "tip_tokens": 3, "tips": 2, "similarity": -0.9}
+    return empo2(worlds=Crowd(Lights), view=LetterView(), **defaults | options)
 
 
 def lights(form: str, world: type = Lights, **options) -> Recipe:

@@ -5,7 +5,7 @@ import torch
 
 import tiny
 from engines import runs
-from engines.lights import HURT, FragileLights, lights
+from engines.lights import HURT, FragileLights, lights, remembering
 from engines.test_trl_agreement import Replaying, split
 from posttrain.rl import ceeh, gigpo, grpo, hgpo
 from posttrain.rl.agent import environment
@@ -18,6 +18,11 @@ CASES = {
     "window gigpo token mean": lambda: grpo(aggregation="token") | lights("window") | gigpo(kl_beta=0),
     "window ceeh": lambda: lights("window") | ceeh(kl_beta=0),
     "window broken hgpo": lambda: lights("window", FragileLights) | hgpo(kl_beta=0),
+    "empo2 on": lambda: remembering(with_memory=0),
+    "empo2 on_tips": lambda: remembering(with_memory=1, off_policy=0),
+    "empo2 off": lambda: remembering(with_memory=1, off_policy=1),
+    "empo2 off, no_tips": lambda: remembering(with_memory=1, off_policy=1, old="no_tips", write="template"),
+    "empo2 off hgpo": lambda: remembering(with_memory=1, off_policy=1, floor=0.05) | hgpo(kl_beta=0),
     "full hgpo": lambda: lights("full") | hgpo(kl_beta=0),
     "full grpo": lambda: lights("full") | grpo(),
     "full gigpo token mean": lambda: grpo(aggregation="token") | lights("full") | gigpo(kl_beta=0),
@@ -83,7 +88,14 @@ def test_how_a_generation_is_cut_does_not_change_the_step(tmp_path, case):
         torch.testing.assert_close(found[parts][0], found[1][0], atol=2e-7, rtol=1e-3)
 
 
-LAUNCHED = ("window hgpo", "window gigpo token mean", "window broken hgpo", "full hgpo", "full broken hgpo")
+LAUNCHED = (
+    "empo2 off",
+    "window hgpo",
+    "window gigpo token mean",
+    "window broken hgpo",
+    "full hgpo",
+    "full broken hgpo",
+)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from posttrain.rl.builders import (
     agent,
     c_rl,
     ceeh,
+    empo2,
     engine_default,
     entropy_bonus,
     gigpo,
@@ -34,6 +35,7 @@ from posttrain.rl.builders import (
     upskill,
 )
 from posttrain.rl.ceeh import CEEH
+from posttrain.rl.empo2 import EMPO2, adapt
 from posttrain.rl.grpo import GRPO, EngineDefault
 from posttrain.rl.hgpo import HGPO
 from posttrain.rl.loss import Loss, policy_loss
@@ -45,10 +47,10 @@ from posttrain.rl.second_order import SecondOrder
 from posttrain.rl.upskill import UpSkill
 
 __all__ = [
-    "CEEH", "CRL", "GRPO", "HGPO", "KDRL", "LCR1", "OPD", "RLAD", "Acted", "Agent", "Credit", "EngineDefault",
+    "CEEH", "CRL", "EMPO2", "GRPO", "HGPO", "KDRL", "LCR1", "OPD", "RLAD", "Acted", "Agent", "Credit", "EngineDefault",
     "EntropyBonus", "GiGPO", "LengthPenalty", "Live", "Loss", "Memory", "Method", "Normalizer", "Oracle", "Recipe",
     "RecipeClash", "Row", "Sampled", "Sampler", "Score", "SecondOrder", "Settings", "StepGRPO", "Table", "Task", "Turn",
     "UpSkill",
-    "agent", "c_rl", "ceeh", "engine_default", "entropy_bonus", "gigpo", "grpo", "hgpo", "kdrl", "lc_r1",
-    "length_penalty", "opd", "oracle", "policy_loss", "rlad", "second_order", "step_grpo", "upskill",
+    "adapt", "agent", "c_rl", "ceeh", "empo2", "engine_default", "entropy_bonus", "gigpo", "grpo", "hgpo", "kdrl",
+    "lc_r1", "length_penalty", "opd", "oracle", "policy_loss", "rlad", "second_order", "step_grpo", "upskill",
 ]  # fmt: skip

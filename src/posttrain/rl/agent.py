@@ -26,6 +26,17 @@ from posttrain.tasks.worlds.view import Past, TextView, View
 Form = Literal["full", "window"]
 
 
+class Guide:
+    """What episodes are told besides what they see; nothing, unless a memory stands behind it."""
+
+    forgets = False
+    """Whether turns are trained after their prompts without tips."""
+
+    def tips(self, live: Sequence[Episode]) -> list[list[str]]:
+        """The tips of each episode at this turn."""
+        return [[] for _ in live]
+
+
 @dataclass
 class Episode:
     """An episode as it is played."""
@@ -42,8 +53,6 @@ class Episode:
     """The dialogue after its opening; in `window` form the last action."""
     turn_of: list[int] = field(default_factory=list)
     """The turn of each of `ids`, -1 for what the world said."""
-    tips: list[list[str]] = field(default_factory=list)
-    """The tips shown at each turn."""
     inadmissible: int = 0
     """Actions that were not among those listed."""
     full: bool = False
@@ -125,40 +134,45 @@ class Agent(Method):
 
     async def rollout(self, tasks: Sequence[Task], sampler: Sampler, state: Any) -> list[Row]:
         """One episode per task."""
-        began, sampling = time.perf_counter(), Stopwatch(sampler)
-        episodes = await self.play(tasks, sampling, state)
-        share = 1 - sampling.seconds / max(time.perf_counter() - began, 1e-9)
+        episodes, share = await self.timed(tasks, sampler, Guide())
         return [self.row(episode, {"world_share": share}) for episode in episodes]
+
+    async def timed(self, tasks: Sequence[Task], sampler: Sampler, guide: Guide) -> tuple[list[Episode], float]:
+        """The episodes, and the share of the time that went into anything but sampling."""
+        began, sampling = time.perf_counter(), Stopwatch(sampler)
+        episodes = await self.play(tasks, sampling, guide)
+        return episodes, 1 - sampling.seconds / max(time.perf_counter() - began, 1e-9)
 
     def diagnose_rows(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
         """How episodes went: won, turns, dropped, inadmissible actions, time outside sampling."""
         names = ("won", "turns", "dropped", "inadmissible", "world_share")
         return {f"agent/{name}": [float(row.notes.get(name, math.nan)) for row in rows] for name in names}
 
-    async def play(self, tasks: Sequence[Task], sampler: Sampler, state: Any) -> list[Episode]:
+    async def play(self, tasks: Sequence[Task], sampler: Sampler, guide: Guide | None = None) -> list[Episode]:
         """Play all episodes side by side, until each is over or has had `turns` turns."""
+        guide = guide or Guide()
         if self.worlds is None:
             raise ValueError("agent(...) has no worlds to act in; give worlds=Crowd(...).")
         seen = self.worlds.reset([task.row for task in tasks])
         episodes = [Episode(task, first) for task, first in zip(tasks, seen, strict=True)]
         for _ in range(self.turns):  # every process samples equally often
             live = [episode for episode in episodes if episode.live]
-            tips = self.tips(live, state)
-            prompts = [self._context(e, t, sampler) for e, t in zip(live, tips, strict=True)]
+            tips = guide.tips(live)
+            prompts = [self._context(e, told, sampler) for e, told in zip(live, tips, strict=True)]
+            plain = [
+                self._context(e, (), sampler) if guide.forgets and told else None
+                for e, told in zip(live, tips, strict=True)
+            ]
             samples = await sampler(prompts, max_tokens=self.turn_tokens)
-            self._act(episodes, live, prompts, samples, tips, sampler)
+            self._act(episodes, live, prompts, samples, plain, sampler)
         return episodes
-
-    def tips(self, live: Sequence[Episode], state: Any) -> list[list[str]]:
-        """What each episode is told at this turn; nothing, unless a memory is behind it."""
-        return [[] for _ in live]
 
     def _context(self, episode: Episode, tips: Sequence[str], sampler: Sampler) -> list[int]:
         """The ids that the next action is sampled after."""
         seen, task = episode.seen, text_of(episode.task.prompt)
         assert isinstance(seen, Seen)
         if self.form == "window":
-            past = episode.past[len(episode.past) - self.window :] if self.window else []
+            past = episode.past[-self.window :] if self.window else []
             return sampler.encode(self.view.window(task, past, seen.observation, seen.actions, tips))
         if not episode.prompt_ids:
             episode.prompt_ids = sampler.encode(self.view.opening(task, seen.observation, seen.actions))
@@ -170,7 +184,7 @@ class Agent(Method):
         live: Sequence[Episode],
         prompts: Sequence[list[int]],
         samples: Sequence[Sampled],
-        tips: Sequence[list[str]],
+        plain: Sequence[list[int] | None],
         sampler: Sampler,
     ) -> None:
         """Do the sampled actions, and write down what came of them."""
@@ -182,7 +196,7 @@ class Agent(Method):
             action, admitted = self._action(self.view.action(sampler.decode(sample.ids)), episode)
             moves[seat], invalid[seat] = action, not admitted
         answers = self.worlds.step(moves) if moves else {}
-        for episode, prompt, sample, told in zip(live, prompts, samples, tips, strict=True):
+        for episode, prompt, sample, without in zip(live, prompts, samples, plain, strict=True):
             before, seat = episode.seen, seats[id(episode)]
             assert isinstance(before, Seen)
             episode.seen = after = answers[seat]
@@ -190,8 +204,8 @@ class Agent(Method):
                 continue
             acted = Acted(before.state, after.reward, self.fine if invalid[seat] else 0.0)
             episode.past.append(Past(before.observation, moves[seat]))
-            episode.turns.append(Turn(prompt, sample.ids, sample.logps, acted))
-            episode.tips.append(told)
+            after_this = None if without == prompt else without
+            episode.turns.append(Turn(prompt, sample.ids, sample.logps, acted, after_this))
             episode.inadmissible += invalid[seat]
             self._write_down(episode, prompt, sample, sampler)
 
@@ -265,7 +279,7 @@ class Stopwatch:
 
     def __init__(self, sampler: Sampler) -> None:
         self.sampler, self.seconds = sampler, 0.0
-        self.rank, self.ranks = sampler.rank, sampler.ranks
+        self.rank, self.ranks, self.training = sampler.rank, sampler.ranks, sampler.training
         self.encode, self.decode, self.judge = sampler.encode, sampler.decode, sampler.judge
 
     async def __call__(self, prompt_ids: Sequence[list[int]], **chosen: Any) -> list[Sampled]:
@@ -318,8 +332,3 @@ def bridge(sampler: Sampler, addition: Any, sample: Sampled) -> list[int]:
         )
     rest = whole[len(start) + len(said) :]
     return rest[1:] if sample.finish == "stop" and sample.ids[-1:] == rest[:1] else rest
-
-
-def without_tips(turn: Turn, prompt_ids: list[int]) -> Turn:
-    """The turn, to be trained after another prompt."""
-    return turn._replace(trained_after=None if prompt_ids == turn.prompt_ids else prompt_ids)

@@ -37,6 +37,11 @@ class Sampler(Protocol):
     ranks: int
     """Processes in all."""
 
+    @property
+    def training(self) -> bool:
+        """False in evaluation, where nothing may be remembered."""
+        ...
+
     async def __call__(
         self, prompt_ids: Sequence[list[int]], *, max_tokens: int | None = None, temperature: float | None = None
     ) -> list[Sampled]:
@@ -79,6 +84,8 @@ class Acted(NamedTuple):
     """What the world gave for it."""
     fine: float = 0.0
     """Taken from this turn's return alone, such as for an action that is not admissible."""
+    bonus: float = 0.0
+    """A method's own reward for it, which is also in what its `reward` gives for the episode."""
 
 
 class Turn(NamedTuple):

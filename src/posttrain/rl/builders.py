@@ -16,6 +16,7 @@ from posttrain.rl.baselines.gigpo import GiGPO, Oracle, StepGRPO
 from posttrain.rl.baselines.kdrl import KDRL, OPD
 from posttrain.rl.baselines.length_penalty import LCR1, LengthPenalty
 from posttrain.rl.ceeh import CEEH
+from posttrain.rl.empo2 import EMPO2
 from posttrain.rl.grpo import GRPO, EngineDefault
 from posttrain.rl.hgpo import HGPO
 from posttrain.rl.method import Method
@@ -51,6 +52,7 @@ upskill = _builder("upskill", UpSkill)
 second_order = _builder("second_order", SecondOrder)
 c_rl = _builder("c_rl", CRL)
 agent = _builder("agent", Agent)
+empo2 = _builder("empo2", EMPO2)
 hgpo = _builder("hgpo", HGPO)
 gigpo = _builder("gigpo", GiGPO)
 step_grpo = _builder("step_grpo", StepGRPO)

@@ -50,6 +50,8 @@ class Score:
     prompts_of_row: Callable[[Row], Sequence[Any]] | None = None
     """N prompts to score a row's tokens under, as text, messages or ids; None is the row's own prompt. The number is
     the same for all rows. They are there before the reward: `Row.scores` (N, T), `Live.scores` (B, N, T)."""
+    rows: Callable[[Row], bool] | None = None
+    """With other prompts: which rows to score; the others hold NaN. None scores all."""
 
     def __post_init__(self) -> None:
         if self.model is None and self.prompts_of_row is None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from posttrain.rl.batch import Acted, Row, Table
+from posttrain.rl.hierarchy import TOLERANCE
 
 
 class Unrolled(NamedTuple):
@@ -66,6 +67,11 @@ def trained(row: Row) -> list[int]:
 def tokens_of(row: Row) -> int:
     """Sampled tokens of a row, of all turns of an episode."""
     return sum(len(turn.ids) for turn in row.turns) if row.by_turn else sum(trained(row))
+
+
+def swapped(rows: Sequence[Row]) -> Tensor:
+    """(B,) 1 where a row is trained after another prompt than it was sampled after, else 0."""
+    return torch.tensor([float(row.sampled_after is not None) for row in rows])
 
 
 def token_turns(rows: Sequence[Row], width: int) -> Tensor:
@@ -129,13 +135,15 @@ def flat(table: Table) -> Flat:
     episode = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     turn = torch.arange(len(episode)) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
     turns: list[Acted] = [acted for episode in table.acted for acted in episode]
-    rewards = torch.tensor([acted.reward for acted in turns], dtype=torch.float64)
+    rewards = torch.tensor([acted.reward + acted.bonus for acted in turns], dtype=torch.float64)
     fines = torch.tensor([acted.fine for acted in turns], dtype=torch.float64)
     total = table.rewards.double().cpu()
     earned = torch.zeros(len(lengths), dtype=torch.float64).index_add_(0, episode, rewards - fines)
-    rest = (total - earned)[episode]
+    rest = total - earned
+    sizes = torch.zeros_like(total).index_add_(0, episode, rewards.abs() + fines.abs())
+    rest = torch.where(rest.abs() > TOLERANCE * sizes, rest, 0.0)  # an engine's float32 is no second reward
     last = turn == (lengths - 1)[episode]
-    rewards = torch.where(total[episode].isnan(), torch.nan, rewards + torch.where(last, rest, 0.0))
+    rewards = torch.where(total[episode].isnan(), torch.nan, rewards + torch.where(last, rest[episode], 0.0))
     return Flat(episode, turn, [acted.state for acted in turns], rewards, fines)
 
 

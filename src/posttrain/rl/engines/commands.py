@@ -40,10 +40,10 @@ class CommandPolicy(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.words = nn.EmbeddingBag(buckets, width, mode="mean")
-            self.head = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Linear(width, 1))
-            nn.init.normal_(self.words.weight, std=1.0)
-            nn.init.zeros_(self.head[2].weight)  # every command is equally likely at first
-            nn.init.zeros_(self.head[2].bias)
+            last = nn.Linear(width, 1)
+            self.head = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), last)
+            nn.init.zeros_(last.weight)  # every command is equally likely at first
+            nn.init.zeros_(last.bias)
 
     def encode(self, prompt: str) -> list[int]:
         """Ids of the words, then of the commands.
@@ -101,8 +101,10 @@ class CommandPolicy(nn.Module):
         chosen = embedded[[different[command] for found in listed for command in found]]
         context = torch.repeat_interleave(contexts, number, dim=0)
         scores = self.head(torch.cat([context, chosen, context * chosen], dim=1)).squeeze(1)
-        mask = torch.arange(int(number.max())) < number.unsqueeze(1)
-        return torch.full(mask.shape, -math.inf).masked_scatter(mask, scores)
+        mask = torch.arange(max(int(number.max()), 1)) < number.unsqueeze(1)
+        logits = torch.full(mask.shape, -math.inf)
+        logits[:, 0] = 0.0  # stays where an episode failed before its first prompt
+        return logits.masked_scatter(mask, scores)
 
     def _bag(self, texts: Sequence[Sequence[int]]) -> Tensor:
         """(texts, width): mean embeddings."""
@@ -122,8 +124,8 @@ class CommandPolicy(nn.Module):
 
 
 def _commands(ids: Sequence[int]) -> list[int]:
-    """The commands of a prompt."""
-    return list(ids[ids.index(COMMANDS) + 1 :])
+    """The commands of a prompt; none where an episode failed before its first one."""
+    return list(ids[ids.index(COMMANDS) + 1 :]) if COMMANDS in ids else []
 
 
 def _place(row: Row) -> int:

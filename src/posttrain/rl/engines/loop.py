@@ -20,7 +20,7 @@ from posttrain.rl.loss import policy_loss, row_means
 from posttrain.rl.math import positive
 from posttrain.rl.method import Score
 from posttrain.rl.recipe import Recipe
-from posttrain.rl.turns import spread, tokens_of, trained, unrolled
+from posttrain.rl.turns import spread, swapped, tokens_of, trained, unrolled
 from posttrain.values import check_group_size
 
 
@@ -56,6 +56,7 @@ class LoopSampler:
     seed: random.Random
     rank: int = 0
     ranks: int = 1
+    training: bool = True
 
     async def __call__(
         self, prompt_ids: Sequence[list[int]], *, max_tokens: int | None = None, temperature: float | None = None
@@ -137,6 +138,7 @@ def train(
             }
         of_rows = spread(credit.advantages, found, logp_old.shape[1])
         columns = {name: column[torch.tensor(found.place)] for name, column in credit.columns.items()}
+        columns["swapped"] = swapped(found.rows)
         sums: dict[str, Tensor] = {}
         for inner in range(inner_steps):
             logp, entropy, _ = policy.score(found.rows)
@@ -173,7 +175,7 @@ async def _generate(
                 rows = [row.with_score(score.name, values) for row, values in zip(rows, found, strict=True)]
     plain = torch.tensor([sampler.reward(row) for row in rows], dtype=torch.float64)
     verdicts = torch.tensor([row.verdict for row in rows]) if recipe.episodic else positive(plain)
-    table = table_of(rows, plain + torch.tensor(await recipe.reward(rows)), verdicts, done, total)
+    table = table_of(rows, plain + torch.tensor(await recipe.reward(rows)), verdicts, done, total, recipe.episodic)
     scored = table.scored
     metrics = {"reward": table.rewards[scored].mean().item(), "unscored": 1 - scored.float().mean().item()}
     if recipe.fills("extend"):
@@ -188,12 +190,19 @@ def _under_prompts(score: Score, policy: Any, rows: Sequence[Row], sampler: Loop
     """(B, N, T) log-probabilities of the rows' tokens under each row's N prompts."""
     assert score.prompts_of_row is not None
     scorer = score.model if score.model is not None else policy
-    prompts = [score.prompts_of_row(row) for row in rows]
+    wanted = torch.tensor([score.rows is None or score.rows(row) for row in rows])
+    some = [row for row, is_wanted in zip(rows, wanted.tolist(), strict=True) if is_wanted]
+    out = torch.full((len(rows), 1, max(len(row.ids) for row in rows)), torch.nan)
+    if not some:
+        return out
+    prompts = [score.prompts_of_row(row) for row in some]
     found = [
-        scorer.score([replace(row, prompt_ids=sampler.encode(p[n])) for row, p in zip(rows, prompts, strict=True)])[0]
+        scorer.score([replace(row, prompt_ids=sampler.encode(p[n])) for row, p in zip(some, prompts, strict=True)])[0]
         for n in range(len(prompts[0]))
     ]
-    return torch.stack(found, dim=1)
+    out = out.to(found[0]).repeat(1, len(found), 1)
+    out[wanted, :, : found[0].shape[1]] = torch.stack(found, dim=1)
+    return out
 
 
 def _check(recipe: Recipe) -> None:
@@ -208,8 +217,10 @@ def _check(recipe: Recipe) -> None:
         raise ValueError(f"kl_beta={recipe.settings.kl_beta}, but this engine has no reference policy; use kl_beta=0.")
 
 
-def table_of(rows: Sequence[Row], rewards: Tensor, correct: Tensor, step: int, steps: int) -> Table:
-    """The credit table of one process's answers."""
+def table_of(
+    rows: Sequence[Row], rewards: Tensor, correct: Tensor, step: int, steps: int, episodic: bool = False
+) -> Table:
+    """The credit table of one process's answers, or of its episodes."""
     return Table(
         rewards=rewards,
         group=torch.tensor([row.group for row in rows]),
@@ -222,7 +233,7 @@ def table_of(rows: Sequence[Row], rewards: Tensor, correct: Tensor, step: int, s
         notes=[row.notes for row in rows],
         prompts=[row.prompt for row in rows],
         completions=[row.completion for row in rows],
-        acted=[[turn.acted for turn in row.turns] for row in rows],
+        acted=[[turn.acted for turn in row.turns] for row in rows] if episodic else None,
     )
 
 

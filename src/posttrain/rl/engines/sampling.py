@@ -26,6 +26,11 @@ class TRLSampler:
         self.rank: int = trainer.accelerator.process_index
         self.ranks: int = trainer.accelerator.num_processes
 
+    @property
+    def training(self) -> bool:
+        """Whether the trainer trains, rather than evaluates."""
+        return self.trainer.model.training
+
     async def __call__(
         self, prompt_ids: Sequence[list[int]], *, max_tokens: int | None = None, temperature: float | None = None
     ) -> list[Sampled]:

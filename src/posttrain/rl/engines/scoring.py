@@ -9,6 +9,7 @@ Axes: B rows, C completion tokens, N prompts, P prompt tokens.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,8 +35,18 @@ def under_model(trainer: RecipeTrainer, model: Any, batch: Mapping[str, Tensor])
 
 @torch.no_grad()
 def under_prompts(trainer: RecipeTrainer, score: Score, rows: Sequence[Row], batch: Mapping[str, Tensor]) -> Tensor:
-    """(B, N, C) log-probabilities of the rows' completions under each row's N prompts."""
+    """(B, N, C) log-probabilities of the rows' completions under each row's N prompts; NaN in rows not asked for."""
     assert score.prompts_of_row is not None
+    if score.rows is not None:
+        wanted = torch.tensor([score.rows(row) for row in rows], device=batch["completion_ids"].device)
+        some = [row for row, is_wanted in zip(rows, wanted.tolist(), strict=True) if is_wanted]
+        if not some:
+            return torch.full_like(batch["completion_ids"], torch.nan, dtype=torch.float32).unsqueeze(1)
+        part = {key: batch[key][wanted] for key in ("completion_ids", "completion_mask")}
+        found = under_prompts(trainer, replace(score, rows=None), some, part)
+        out = found.new_full((len(rows), *found.shape[1:]), torch.nan)
+        out[wanted] = found
+        return out
     prompts = [score.prompts_of_row(row) for row in rows]
     numbers = {len(alternatives) for alternatives in prompts}
     if len(numbers) != 1 or 0 in numbers:

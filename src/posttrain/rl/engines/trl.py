@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Sampler as IndexSampler
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import use_adapter
@@ -31,7 +32,7 @@ from posttrain.rl.engines.sampling import TRLSampler
 from posttrain.rl.loss import measure, row_means, surrogate, without_unscored
 from posttrain.rl.math import Normalizer, aggregate, positive
 from posttrain.rl.recipe import Recipe
-from posttrain.rl.turns import tokens_of, trained, unrolled
+from posttrain.rl.turns import swapped, tokens_of, trained, unrolled
 
 CONTRACT = {
     "_generate_and_score_completions": ("inputs",),
@@ -264,6 +265,10 @@ class RecipeTrainer(GRPOTrainer):
         shape = (len(out["prompt_ids"]), out["completion_ids"].size(1))
         own = {name: gathered.own(c, found, len(inputs), counts, rank, shape) for name, c in credit.columns.items()}
         out["advantages"] = gathered.own(credit.advantages, found, len(inputs), counts, rank, shape).float()
+        if self.recipe.episodic:
+            own["swapped"] = functional.pad(swapped(found.rows), (0, shape[0] - len(found.rows))).to(
+                own["scored"].device
+            )
         out.update({f"{PREFIX}column.{name}": column for name, column in own.items()})
         for score in self.recipe.scores():
             if score.prompts_of_row is None:

@@ -42,8 +42,12 @@ class View(Protocol):
         """The action in what the model wrote."""
         ...
 
+    def reflection(self, task: str, episode: str, earned: float) -> Any:
+        """A prompt that asks for a tip, after an episode."""
+        ...
 
-_TAGGED = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+
+_TAGGED = re.compile(r"<action>((?:(?!<action>).)*?)</action>", re.DOTALL)
 
 
 def read_action(completion: str) -> str:
@@ -80,6 +84,10 @@ class TextView:
     def action(self, completion: str) -> str:
         """The last line."""
         return read_action(completion)
+
+    def reflection(self, task: str, episode: str, earned: float) -> str:
+        """The episode, what it earned, and a line to go on with."""
+        return f"{task}\n{episode}\nearned {earned:g}\ntip: "
 
     def _seen(self, observation: str, actions: Sequence[str]) -> str:
         shown = f"{observation}\n{ACTIONS}{SEPARATOR.join(actions)}" if self.list_actions and actions else observation
@@ -124,6 +132,15 @@ class ChatView:
     def action(self, completion: str) -> str:
         """What stands in `<action>` tags, or the last line."""
         return read_action(completion)
+
+    def reflection(self, task: str, episode: str, earned: float) -> list[dict[str, str]]:
+        """A user message with the episode, and what is asked for."""
+        asked = (
+            "In one sentence of fewer than 100 words: what did you do, what have you learnt, and how far from done was "
+            "it? Say what to do differently next time."
+        )
+        said = [f"Your task was: {task}", f"What happened:\n{episode}", f"Your score was {earned:g}.", asked]
+        return [*self._system(), {"role": "user", "content": "\n\n".join(said)}]
 
     def _system(self) -> list[dict[str, str]]:
         return [{"role": "system", "content": self.system}] if self.system else []

@@ -1,0 +1,302 @@
+"""EMPO2: exploration with a memory of tips, learnt by heart (Liu et al. 2026, arXiv:2602.23008).
+
+After each episode the policy writes a tip for its later self. Some generations act with tips retrieved from that
+memory, and of those most are trained as if there had been none, so that at test time no memory is needed:
+
+    mode = on (1 - p), on_tips (p (1 - q)), off (p q)                       once per generation     (Sec. 4.2, F.1)
+    A = (R - mean(R)) / std(R),    R = sum_t r_t + r_int,t                  over a task's episodes  (Sec. 2)
+    on:       rho = pi(a | s, u) / pi_old(a | s, u)                                                 (Table 3)
+    on_tips:  rho = pi(a | s, u, tips) / pi_old(a | s, u, tips)
+    off:      rho = pi(a | s, u) / pi_old(a | s, u, tips)
+    off:      a token counts if pi(a_t | s, u) >= delta                                             (Eq. 2)
+    r_int = 1 / n,    n states like this one were seen before                                       (Sec. 4.2)
+
+The ratio is clipped to [1 - 0.2, 1 + 0.3] and by 10 where A < 0; the loss is a mean over tokens, without a KL.
+Symbols: p -> `with_memory`, q -> `off_policy`, delta -> `floor`, tips -> `Guide.tips`, pi_old(a | s, u, tips) ->
+`live.score("tips")`, r_int -> `Acted.bonus`; memory and n are in `tips.py`.
+
+Differs from the paper: a tip is looked up by what is seen now; the paper's key, an embedding of the dialogue, is cut
+at 256 word pieces and nearly constant. n counts the state itself, all earlier visits to similar states of its task,
+and those of its own episode, so that a new state earns 1. The indicator has no gradient, and the tokens it leaves
+out stay in the mean. R is divided by the population's deviation. Algorithm 1 replaces the stored log-probabilities
+of `off` by those without tips (`old="no_tips"`: rho is 1 at the first step), Table 3 and the released code do not.
+Differs from the released code: it computes r_int, logs it and never uses it; its mask is off, and when on drops whole
+responses by the old log-probability. Its novelty counts tips, not states.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from posttrain.rl import tips as memories
+from posttrain.rl.agent import Agent, Episode, Guide, text_of
+from posttrain.rl.batch import Live, Memory, Row, Sampler, Table, Task
+from posttrain.rl.embedding import Embedder, HashedNGrams
+from posttrain.rl.method import Score, Settings
+from posttrain.tasks.worlds.crowd import Seen
+
+Mode = Literal["on", "on_tips", "off"]
+
+
+@dataclass
+class Remembering(Guide):
+    """Tips from the memory, for episodes of one generation."""
+
+    method: EMPO2
+    memory: Mapping[str, Any]
+    mode: Mode
+
+    @property
+    def forgets(self) -> bool:
+        """Off-policy generations are trained without the tips."""
+        return self.mode == "off"
+
+    def tips(self, live: Sequence[Episode]) -> list[list[str]]:
+        """At most `tips` for each episode, for what it sees; none in mode `on`."""
+        if self.mode == "on":
+            return [[] for _ in live]
+        return [self._of(episode) for episode in live]
+
+    def _of(self, episode: Episode) -> list[str]:
+        assert isinstance(episode.seen, Seen)
+        known = self.memory["tips"].get(key_of(episode), [])
+        method = self.method
+        return memories.retrieve(known, episode.seen.observation, method.embed, method.similarity, method.tips)
+
+
+@dataclass(frozen=True)
+class EMPO2(Agent):
+    """An agent that explores with tips and learns to do without."""
+
+    name = "empo2"
+    paper = "Liu et al. 2026, arXiv:2602.23008"
+
+    with_memory: float = 0.25
+    """p: share of the generations that act with tips."""
+    off_policy: float = 2 / 3
+    """q: share of those that are trained without them."""
+    old: Literal["tips", "no_tips"] = "tips"
+    """Off-policy, the ratio is taken against the probability with tips (Table 3), or without (Algorithm 1)."""
+    floor: float = math.exp(-5)
+    """delta: off-policy, a token less likely than this without tips is left out; 0 leaves none out (the paper gives no
+    value, the released code exp(-5))."""
+    novelty: float = 1.0
+    """Weight of r_int; 0 switches it off (the paper tries 0.5 and 2)."""
+    tips: int = 10
+    """At most so many are shown at a turn."""
+    similarity: float = 0.5
+    """A tip applies, and a state was seen before, if the cosine to it is above this."""
+    capacity: int = 1000
+    """Tips and states remembered of each task; the oldest tips leave first."""
+    write: Literal["policy", "template"] = "policy"
+    """Who writes tips: the policy, asked after each episode; or a template that names the action and what the episode
+    earned, for models too small to write."""
+    tip_tokens: int = 128
+    """Longest tip in tokens (the released code: 512)."""
+    seed: int = 0
+    """Of the modes."""
+    embed: Embedder = field(default_factory=HashedNGrams)
+    """Makes the vectors that are compared (the paper: all-MiniLM-L6-v2)."""
+    clip_low: float = 0.2
+    """The ratio's lower bound is 1 - clip_low."""
+    clip_high: float = 0.3
+    """The ratio's upper bound is 1 + clip_high."""
+    dual_clip: float = 10.0
+    """Upper bound of the ratio where the advantage is negative."""
+    kl_beta: float = 0.0
+    """Weight of the k3 KL to the reference policy (WebShop: 0.01)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form != "window":
+            raise ValueError("EMPO2 trains turns under another prompt than they were sampled with; use form='window'.")
+        for name in ("with_memory", "off_policy", "floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} is a probability; give a number from 0 to 1.")
+        for name in ("tips", "capacity", "tip_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        for name, allowed in (("old", ("tips", "no_tips")), ("write", ("policy", "template"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use {allowed[0]!r} or {allowed[1]!r}.")
+        if not 0 <= self.novelty < math.inf:
+            raise ValueError(f"novelty={self.novelty} must be finite and not negative; 0 switches it off.")
+        if not -1 <= self.similarity < 1:
+            raise ValueError(f"similarity={self.similarity} is a cosine; give a number from -1 to below 1.")
+
+    @property
+    def settings(self) -> Settings:
+        """Asymmetric and dual clip, token mean."""
+        return Settings(self.clip_low, self.clip_high, self.dual_clip, "token", self.kl_beta)
+
+    def scores(self) -> Sequence[Score]:
+        """The rows' log-probabilities under the prompts with tips, where they are trained without."""
+        if self.old == "no_tips" or not self.with_memory or not self.off_policy:
+            return ()
+        return [Score("tips", prompts_of_row=_sampled_after, rows=_is_swapped)]
+
+    def initial_state(self) -> dict[str, Any]:
+        """No tips, no states, no generation yet."""
+        return {"generation": 0, "tips": {}, "states": {}}
+
+    def check_state(self, state: Mapping[str, Any], keys: Collection[str]) -> None:
+        """A sentence if the memory is of other tasks.
+
+        Raises:
+            ValueError: If the memory has tasks and the data set has none of them.
+        """
+        known = {*state["tips"], *state["states"]}
+        if known and not known & set(keys):
+            raise ValueError(
+                f"EMPO2's memory is of {len(known)} tasks, such as {next(iter(known))!r}, and none of them is among "
+                f"the data set's {len(keys)}; resume on the data set it was made with, or start a new run."
+            )
+
+    def mode(self, generation: int) -> Mode:
+        """How a generation acts and is trained; the same on every process."""
+        draw = random.Random(f"empo2 {self.seed} {generation}").random()
+        if draw >= self.with_memory:
+            return "on"
+        return "off" if draw < self.with_memory * self.off_policy else "on_tips"
+
+    async def rollout(self, tasks: Sequence[Task], sampler: Sampler, state: Any) -> list[Row]:
+        """One episode per task; with tips if the generation's mode says so, never in evaluation."""
+        mode = self.mode(state["generation"]) if sampler.training else "on"
+        episodes, share = await self.timed(tasks, sampler, Remembering(self, state, mode))
+        lessons = await self.lessons(episodes, sampler) if sampler.training else [[] for _ in episodes]
+        rows = []
+        for episode, found in zip(episodes, lessons, strict=True):
+            seen = [turn.observation for turn in episode.past]
+            notes = {"mode": mode, "seen": seen, "tips": [list(tip) for tip in found], "world_share": share}
+            if self.novelty and sampler.training:
+                self._reward_novelty(episode, seen, state)
+            rows.append(self.row(episode, notes))
+        return rows
+
+    async def lessons(self, episodes: Sequence[Episode], sampler: Sampler) -> list[list[memories.Tip]]:
+        """The tips of each episode, one per turn; none of a dropped one."""
+        ended = [episode for episode in episodes if not episode.dropped and episode.turns]
+        written = [""] * len(ended)
+        if self.write == "policy":
+            prompts = [sampler.encode(self.view.reflection(text_of(e.task.prompt), e.text, e.earned)) for e in ended]
+            samples = await sampler(prompts, max_tokens=self.tip_tokens)
+            written = [memories.clean(sampler.decode(sample.ids)) for sample in samples]
+        found = {id(episode): _tips(episode, lesson) for episode, lesson in zip(ended, written, strict=True)}
+        return [found.get(id(episode), []) for episode in episodes]
+
+    def _reward_novelty(self, episode: Episode, seen: Sequence[str], state: Mapping[str, Any]) -> None:
+        """Add r_int to the turns of an episode, for the states they led to."""
+        after = [*seen[1:], episode.seen.observation] if isinstance(episode.seen, Seen) and seen else []
+        known = state["states"].get(key_of(episode), [])
+        bonuses = memories.novelty(known, after, self.embed, self.similarity)
+        episode.turns = [
+            turn._replace(acted=turn.acted._replace(bonus=self.novelty * bonus))
+            for turn, bonus in zip(episode.turns, bonuses, strict=False)
+        ] or episode.turns
+
+    async def reward(self, rows: Sequence[Row]) -> list[float]:
+        """The novelty of an episode's states."""
+        return [sum(turn.acted.bonus for turn in row.turns) for row in rows]
+
+    def remember(self, table: Table, state: Mapping[str, Any]) -> Memory:
+        """New tips and visited states of every task, in the order of the table."""
+        memory: dict[str, Any] = dict(state)
+        for key, notes in zip(table.prompt_key, table.notes or (), strict=True):
+            memory = memories.add(memory, key, [memories.Tip(*tip) for tip in notes["tips"]], self.capacity)
+            if self.novelty:
+                seen = notes["seen"]
+                memory = memories.visit(memory, key, seen, self.embed, self.similarity, self.capacity)
+        memory["generation"] = state["generation"] + 1
+        metrics = {
+            "empo2/tips": float(sum(map(len, memory["tips"].values()))),
+            "empo2/states": float(sum(map(len, memory["states"].values()))),
+            **{f"empo2/{mode}": float(self.mode(state["generation"]) == mode) for mode in ("on", "on_tips", "off")},
+        }
+        return Memory(memory, metrics)
+
+    def fills(self, hook: str) -> bool:
+        """Without tips there is nothing to anchor to or to mask; without novelty there is no reward."""
+        unused = {
+            "anchor": not self.scores(),
+            "shape": not self.floor or not self.with_memory or not self.off_policy,
+            "reward": not self.novelty,
+        }
+        return super().fills(hook) and not unused.get(hook, False)
+
+    def anchor(self, live: Live) -> Tensor:
+        """Log-probabilities with tips where the turn is trained without, else those it was sampled with, (B, T)."""
+        with_tips = live.score("tips").squeeze(1)
+        return torch.where(with_tips.isnan(), live.logp_old, with_tips)
+
+    def shape(self, live: Live) -> Tensor:
+        """A, and 0 at off-policy tokens below the floor, (B, T)."""
+        kept = live.logp.detach() >= math.log(self.floor)
+        return torch.where(kept | (live.column("swapped") == 0), live.advantages, 0.0)
+
+    def diagnose(self, live: Live) -> dict[str, Tensor]:
+        """The ratio off policy, where tips made the action likelier or less likely, and what the floor leaves out."""
+        swapped = live.column("swapped") != 0
+        ratio = (live.logp.detach() - self.anchor(live)).exp() if self.fills("anchor") else torch.ones_like(live.logp)
+        low = (live.logp.detach() < math.log(self.floor)).to(live.logp.dtype) if self.floor else ratio * 0
+        nothing = torch.full_like(ratio, math.nan)
+        return {
+            "empo2/ratio": torch.where(swapped, ratio, nothing),
+            "empo2/below_floor": torch.where(swapped, low, nothing),
+        }
+
+
+def key_of(episode: Episode) -> str:
+    """The task whose memory an episode shares."""
+    return Row([], [], episode.task.group, episode.task.row).key
+
+
+def _tips(episode: Episode, lesson: str) -> list[memories.Tip]:
+    """One tip per turn: the lesson, what was done there, and what the episode earned."""
+    words = f"{lesson} " if lesson else ""
+    return [
+        memories.Tip(
+            turn.observation, memories.clean(f"{words}{turn.action} earned {episode.earned:g}"), episode.earned
+        )
+        for turn in episode.past
+    ]
+
+
+def _sampled_after(row: Row) -> list[list[int]]:
+    return [row.prompt_ids if row.sampled_after is None else row.sampled_after]
+
+
+def _is_swapped(row: Row) -> bool:
+    return row.sampled_after is not None
+
+
+async def adapt(
+    method: EMPO2, tasks: Sequence[Task], sampler: Sampler, state: Mapping[str, Any], rounds: int
+) -> tuple[dict[str, Any], list[float]]:
+    """Learn new tasks with the memory alone: play them with tips, and remember, while the weights stay.
+
+    Args:
+        method: Its memory is used and grows; its modes and novelty are not.
+        tasks: Played in every round.
+        sampler: The policy.
+        state: A memory, such as `initial_state()` or that of a checkpoint.
+        rounds: At least 1.
+
+    Returns:
+        The memory, and the mean return of each round's episodes that were not dropped.
+    """
+    memory, earned = dict(state), list[float]()
+    frozen = replace(method, novelty=0.0)
+    for _ in range(rounds):
+        episodes = await frozen.play(tasks, sampler, Remembering(frozen, memory, "on_tips"))
+        for episode, tips in zip(episodes, await frozen.lessons(episodes, sampler), strict=True):
+            memory = memories.add(memory, key_of(episode), tips, frozen.capacity)
+        returns = [episode.earned for episode in episodes if not episode.dropped]
+        earned.append(sum(returns) / len(returns) if returns else math.nan)
+    return memory, earned
