@@ -59,6 +59,12 @@ RECIPES = {
     "upskill": RecipeEntry("several strategies per prompt, by mutual information", "posttrain.rl.upskill:UpSkill"),
     "second_order": RecipeEntry("answers and critiques of answers together", "posttrain.rl.second_order:SecondOrder"),
     "c_rl": RecipeEntry("critiques of the policy's own answers alone", "posttrain.rl.baselines.c_rl:CRL"),
+    "agent": RecipeEntry("episodes of many turns in a world", "posttrain.rl.agent:Agent"),
+    "hgpo": RecipeEntry("credit by turns, from a hierarchy of shared histories", "posttrain.rl.hgpo:HGPO"),
+    "gigpo": RecipeEntry("credit by episodes, and by turns in the same state", "posttrain.rl.baselines.gigpo:GiGPO"),
+    "step_grpo": RecipeEntry("credit by turns in the same state", "posttrain.rl.baselines.gigpo:StepGRPO"),
+    "oracle": RecipeEntry("credit by turns with the same last states", "posttrain.rl.baselines.gigpo:Oracle"),
+    "empo2": RecipeEntry("exploration with tips, learnt by heart", "posttrain.rl.empo2:EMPO2"),
 }
 
 

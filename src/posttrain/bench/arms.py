@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RUN = {"prompts": int, "group_size": int, "temperature": float, "data": str}
 """Options of a run that an arm may set for itself, and their types."""
 
-OBJECTS = ("teacher", "critique_form")
+OBJECTS = ("teacher", "critique_form", "worlds", "view", "embed")
 """Fields that hold an object, which the task gives."""
 
 

@@ -21,7 +21,7 @@ from posttrain import stats
 from posttrain.bench import job as jobs
 from posttrain.bench.arms import Arm, parse_all
 from posttrain.bench.record import provenance
-from posttrain.bench.setups import Setup, setup
+from posttrain.bench.setups import Setup, WorldSetup, setup
 from posttrain.files import read_lines, read_new_lines, write_json
 from posttrain.values import check_group_size
 
@@ -82,13 +82,15 @@ class CompareConfig:
         if not 0 <= self.noise <= 1:
             raise ValueError(f"noise={self.noise} is a share of the prompts; give a number from 0 to 1.")
 
-    def _check_arm(self, arm: Arm, task: Setup) -> None:
+    def _check_arm(self, arm: Arm, task: Setup | WorldSetup) -> None:
         """Reject an arm that this task cannot run."""
         recipe = arm.build(teacher="teacher")
+        turns = recipe.episodic or any(part.needs_turns for part in recipe.parts)
         missing = {
             "a teacher": arm.has("teacher") and not task.teacher,
             "a form for critiques": arm.has("critique_form") and "critique_form" not in task.fields,
-            "prompts that name a strategy": recipe.fills("rollout") and task.ask is None,
+            "prompts that name a strategy": recipe.fills("rollout") and not recipe.episodic and task.ask is None,
+            "a world to act in": turns and not isinstance(task, WorldSetup),
         }
         for what in (name for name, lacks in missing.items() if lacks):
             raise ValueError(f"The arm {arm.label!r} needs {what}, and the task {self.task!r} has none; leave it out.")
@@ -235,7 +237,7 @@ def _measured(seeds: Sequence[int], runs: Sequence[dict[str, Any]], first: Seque
     return out
 
 
-def _read(log: Path, task: Setup) -> dict[str, Any]:
+def _read(log: Path, task: Setup | WorldSetup) -> dict[str, Any]:
     """One run's curve and what it cost."""
     lines = list(read_lines(log))
     evaluations = [line for line in lines if "eval" in line]

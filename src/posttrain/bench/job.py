@@ -1,4 +1,4 @@
-"""One arm on one seed, in a process of its own: trains a zoo student under TRL and logs as it goes.
+"""One arm on one seed, in a process of its own: trains a zoo student under TRL, or plays (`play.py`), and logs.
 
 Log lines: `{"step", metrics...}` per optimiser step, `{"step", "eval": {...}}` per evaluation, and at the end
 `{"step", "measured": {...}}` where the task measures more, and `{"step", "done": true, "seconds", "tokens"}`, without
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.bench import arms
-from posttrain.bench.setups import DataSet, Setup, Trained, setup
+from posttrain.bench.setups import DataSet, Setup, Trained, WorldSetup, setup
 from posttrain.files import append_line
 
 
@@ -74,9 +74,15 @@ def run(job: Job) -> None:
     from posttrain.rl.run import quiet
 
     torch.set_num_threads(1)
+    task = setup(job.task)
+    if isinstance(task, WorldSetup):
+        from posttrain.bench.play import play
+
+        play(job, task)
+        return
     quiet()
     with contextlib.redirect_stdout(io.StringIO()):
-        _train(job, setup(job.task))
+        _train(job, task)
 
 
 def _train(job: Job, task: Setup) -> None:

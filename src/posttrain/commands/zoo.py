@@ -32,6 +32,7 @@ BUILDERS = {
     "chain": Builder("ChainConfig", "a wordy model of chained sums"),
     "critique": Builder("CritiqueConfig", "a careless solver and judge of short sums"),
     "skills": Builder("SkillsConfig", "a model that combines two numbers into a third"),
+    "corridor": Builder("CorridorConfig", "a model that walks a corridor at random"),
 }
 USAGE = f"""usage: posttrain zoo list
        posttrain zoo build {{{",".join(BUILDERS)}}} [--out FOLDER] [...]"""

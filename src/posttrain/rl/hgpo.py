@@ -37,6 +37,7 @@ class HGPO(Method):
 
     name = "hgpo"
     paper = "He et al. 2026, arXiv:2602.22817"
+    needs_turns = True
 
     depth: int = 2
     """K: states that the deepest level looks back (the paper: 2 and 4, the turns in its prompts)."""

@@ -103,6 +103,8 @@ class Method:
     paper: ClassVar[str] = ""
     reads_text: ClassVar[bool] = False
     """Whether `Table.prompts` and `Table.completions` are needed; they are gathered over all ranks."""
+    needs_turns: ClassVar[bool] = False
+    """Whether `credit` reads the turns of episodes."""
     episodic: ClassVar[bool] = False
     """Whether `rollout` plays episodes: rows with turns, rewarded and judged by a world."""
 

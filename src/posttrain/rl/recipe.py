@@ -206,6 +206,15 @@ class Recipe:
         for part in self.parts:
             part.check_group_size(size)
 
+    def check_turns(self) -> None:
+        """Raise if a method credits turns and nothing plays episodes."""
+        needy = next((part for part in self.parts if part.needs_turns), None)
+        if needy is not None and not self.episodic:
+            raise ValueError(
+                f"{needy.name} credits the turns of episodes, and {self.owner('rollout').name} answers in one; put "
+                f"agent(worlds=...) before it: agent(worlds=...) | {needy.name}(...)."
+            )
+
     def describe(self) -> list[tuple[str, Any, str]]:
         """(setting, value, source) of every hyper-parameter, for people to read.
 

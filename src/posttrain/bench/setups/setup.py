@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from posttrain.tasks.verdict import Verifier
+from posttrain.tasks.worlds.world import World
 
 
 class DataSet(NamedTuple):
@@ -25,6 +26,52 @@ class Trained(NamedTuple):
     """Its tokenizer."""
     recipe: Any
     """What it was trained with."""
+
+
+@dataclass(frozen=True)
+class WorldSetup:
+    """A task that is played: worlds, and a small policy that scores commands, trained in the reference loop."""
+
+    world: Callable[[], World]
+    """Makes one."""
+    rows: Callable[[int], list[dict[str, Any]]]
+    """Training tasks of a seed; the first `prompts` are played in every generation."""
+    evaluation: Callable[[int], dict[str, list[dict[str, Any]]]]
+    """About n evaluation tasks in named groups, the same for every seed."""
+    policy: Callable[[int], Any]
+    """The untrained policy of a seed."""
+    learning_rate: float
+    """With Adam."""
+    steps: int
+    """Optimiser steps of a run."""
+    agent: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the agent, whichever method it is, such as its window."""
+    prompts: int = 16
+    """Tasks per generation."""
+    group_size: int = 8
+    """Episodes per task."""
+    inner_steps: int = 1
+    """Passes over the episodes of one generation."""
+    slices: int = 1
+    """The loop takes all rows in one step."""
+    eval_rows: int = 64
+    """Evaluation tasks."""
+    eval_every: int = 10
+    """Optimiser steps between evaluations."""
+    temperature: float = 0.4
+    """Of the sampling in evaluations (HGPO: 0.4)."""
+    measure: Callable[[Trained], dict[str, float]] | None = None
+    """What is measured once at the end, by name."""
+    curves: Mapping[str, str] = field(default_factory=dict)
+    """Metrics of the training log to keep for the picture, and their titles."""
+    teacher: str = ""
+    """None has one."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Given to every method that has a field of this name."""
+    data: Mapping[str, Callable[[int], DataSet]] = field(default_factory=dict)
+    """Other rows that an arm can train on; none."""
+    ask: None = None
+    """Episodes ask by themselves."""
 
 
 @dataclass(frozen=True)

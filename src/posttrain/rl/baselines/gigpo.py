@@ -35,6 +35,8 @@ SPREAD: dict[Norm, Spread] = {"std": "population", "sample": "sample", "mean": "
 class _ByTurn(Method):
     """What the three share."""
 
+    needs_turns = True
+
     gamma: float = 0.95
     """Discount per turn."""
     norm: Norm = "std"

@@ -57,6 +57,7 @@ class LoopSampler:
     rank: int = 0
     ranks: int = 1
     training: bool = True
+    temperature: float = 1.0
 
     async def __call__(
         self, prompt_ids: Sequence[list[int]], *, max_tokens: int | None = None, temperature: float | None = None
@@ -65,7 +66,7 @@ class LoopSampler:
         return await self.policy.sample(
             list(prompt_ids),
             max_tokens=max_tokens or self.max_tokens,
-            temperature=1.0 if temperature is None else temperature,
+            temperature=self.temperature if temperature is None else temperature,
             seed=self.seed.getrandbits(62),
         )
 
@@ -118,6 +119,7 @@ def train(
     """
     check_group_size(group_size)
     recipe.check_group_size(group_size)
+    recipe.check_turns()
     _check(recipe)
     state = recipe.initial_state()
     for step in range(steps):

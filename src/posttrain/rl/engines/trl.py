@@ -106,6 +106,7 @@ class RecipeTrainer(GRPOTrainer):
         self.recipe, args, self.sources = trl_config.resolve(recipe, args)
         if args.num_generations is not None:
             self.recipe.check_group_size(args.num_generations)
+        self.recipe.check_turns()
         self.method_state = self.recipe.initial_state()
         self.sampler: resume.ReplayingSampler | None = None
         self._live_inputs: dict[str, Any] | None = None

@@ -23,15 +23,21 @@ from posttrain.tasks.dataset import prompt_id
 from posttrain.tasks.draw import Split, distinct
 from posttrain.tasks.worlds.world import Step
 
-RULE = "Turn left after a warm lamp (red, orange) and right after a cold one (blue, green)."
+TASK = "Reach the garden."
+"""The rule is to be found by trying."""
 FORWARD, LOOK, LEFT, RIGHT = "go forward", "look around", "turn left", "turn right"
 TURN = {"red": LEFT, "orange": LEFT, "blue": RIGHT, "green": RIGHT}
 REWARD = 10.0
 """Of the garden."""
+TOKENS = (
+    TASK, "You see a ", *TURN, " lamp.", "A bare corridor.", "A junction.", "A garden.", "You cannot do that here. ",
+    FORWARD, LOOK, LEFT, RIGHT, "\n", "> ", " Leg ", ", ", " lamp, place ", ".", *"0123456789",
+)  # fmt: skip
+"""Every token of what a model reads and writes in `TextView(list_actions=False)`."""
 
 
 def corridors(
-    n: int, *, seed: int, legs: int = 3, gap: int = 1, aliased: bool = True, split: Split = "train", told: bool = False
+    n: int, *, seed: int, legs: int = 3, gap: int = 1, aliased: bool = True, split: Split = "train"
 ) -> list[dict[str, Any]]:
     """Rows of distinct corridors; the same arguments give the same rows.
 
@@ -42,7 +48,6 @@ def corridors(
         gap: Bare corridors between a lamp and its junction, at least 0.
         aliased: Whether junctions look alike.
         split: No corridor is in both.
-        told: Whether the prompt says the rule; without it the rule is to be found by trying.
 
     Returns:
         Dicts of `prompt`, `id` and what `Corridor.reset` reads.
@@ -53,11 +58,10 @@ def corridors(
     def draw(generator: random.Random) -> str:
         return " ".join(generator.choice(list(TURN)) for _ in range(legs))
 
-    prompt = f"Reach the garden. {RULE}" if told else "Reach the garden."
     return [
         {
-            "prompt": prompt,
-            "id": prompt_id(f"{lamps} {gap} {aliased} {told}"),
+            "prompt": TASK,
+            "id": prompt_id(f"{lamps} {gap} {aliased}"),
             "lamps": lamps,
             "gap": gap,
             "aliased": aliased,

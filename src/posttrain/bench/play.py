@@ -1,0 +1,99 @@
+"""One arm on one seed in worlds: a policy that scores commands, trained in the reference loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from posttrain.bench import arms
+from posttrain.bench.setups import Trained, WorldSetup
+from posttrain.files import append_line
+
+if TYPE_CHECKING:
+    from posttrain.bench.job import Job
+    from posttrain.rl.recipe import Recipe
+
+
+def play(job: Job, task: WorldSetup) -> None:
+    """Train and log, as `job.py` says."""
+    import torch
+
+    from posttrain.rl.agent import environment
+    from posttrain.rl.engines import loop
+    from posttrain.tasks.worlds.crowd import Crowd
+
+    job.log.unlink(missing_ok=True)
+    arm = arms.parse(job.arm)
+    policy, worlds = task.policy(job.seed), Crowd(task.world, threads=1)
+    recipe = recipe_of(arm, task, worlds)
+    rows = task.rows(job.seed)[: arm.run.get("prompts", job.prompts)]
+    optimizer = torch.optim.Adam(policy.parameters(), lr=job.learning_rate)
+    start, actions = time.perf_counter(), 0.0
+    _evaluate(job, task, recipe, policy, 0)
+    for step, metrics in enumerate(
+        loop.train(
+            recipe,
+            policy,
+            rows,
+            environment,
+            steps=-(-job.steps // job.inner_steps),
+            group_size=arm.run.get("group_size", job.group_size),
+            inner_steps=job.inner_steps,
+            optimizer=optimizer,
+            seed=job.seed,
+        ),
+        start=1,
+    ):
+        actions += metrics["agent/turns"] * len(rows) * arm.run.get("group_size", job.group_size)
+        found = {**metrics, "step": step, "correct": metrics["agent/won"], "actions": actions}
+        append_line(job.log, found)
+        if step % job.eval_every == 0 or step * job.inner_steps >= job.steps:
+            _evaluate(job, task, recipe, policy, step)
+    if task.measure is not None:
+        append_line(job.log, {"step": job.steps, "measured": task.measure(Trained(policy, None, recipe))})
+    worlds.close()
+    record = {"done": True, "seconds": round(time.perf_counter() - start, 1), "tokens": int(actions)}
+    append_line(job.log, {"step": job.steps, **record})
+
+
+def recipe_of(arm: arms.Arm, task: WorldSetup, worlds: Any) -> Recipe:
+    """The arm's recipe, with an agent before it if it has none; the task's fields go to whichever agent it is."""
+    from dataclasses import replace
+
+    from posttrain.rl.agent import Agent
+    from posttrain.rl.recipe import Recipe
+
+    built = arm.build(**task.fields)
+    if not built.episodic:
+        return Recipe.of(Agent(worlds=worlds, **task.agent)) | built
+    given = {option for part in arm.parts for option in part.options}
+    chosen = {name: value for name, value in task.agent.items() if name not in given}
+    methods = tuple(replace(m, worlds=worlds, **chosen) if isinstance(m, Agent) else m for m in built.methods)
+    return Recipe(built.base, methods)
+
+
+def won(task: WorldSetup, recipe: Recipe, policy: Any, rows: Sequence[dict[str, Any]], seed: int = 1) -> list[float]:
+    """Which of the tasks a policy solves, without a memory; a dropped episode is NaN."""
+    from posttrain.rl.batch import Task
+    from posttrain.rl.engines.loop import LoopSampler
+
+    owner = recipe.owner("rollout")
+    sampler = LoopSampler(
+        policy, rows, lambda row: 0.0, 1, random.Random(seed), training=False, temperature=task.temperature
+    )
+    tasks = [Task(row["prompt"], i, i, row) for i, row in enumerate(rows)]
+    found = asyncio.run(owner.rollout(tasks, sampler, owner.initial_state()))
+    return [math.nan if row.verdict is None else row.verdict for row in found]
+
+
+def _evaluate(job: Job, task: WorldSetup, recipe: Recipe, policy: Any, step: int) -> None:
+    """Log the share of the evaluation tasks that are solved, by group."""
+    found = {}
+    for name, rows in task.evaluation(job.eval_rows).items():
+        solved = [verdict for verdict in won(task, recipe, policy, rows) if verdict == verdict]
+        found[name] = sum(solved) / len(solved) if solved else 0.0
+    append_line(job.log, {"step": step, "eval": {"accuracy": found}})

@@ -1,0 +1,40 @@
+"""The corridor of look-alike junctions, and the same one with nothing hidden."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from posttrain.bench.setups.setup import WorldSetup
+from posttrain.tasks.worlds.corridor import Corridor, corridors
+
+LEGS, GAP = 3, 1
+TURNS = 20
+"""Longest episode; without a wrong turn it takes 9."""
+
+
+def setup(*, aliased: bool = True) -> WorldSetup:
+    """HGPO's 16 tasks of 8 episodes; the prompt shows as many turns as it takes to see the lamp."""
+
+    def rows(seed: int) -> list[dict[str, Any]]:
+        return corridors(16, seed=seed, legs=LEGS, gap=GAP, aliased=aliased)
+
+    def evaluation(n: int) -> dict[str, list[dict[str, Any]]]:
+        found = corridors(16, seed=1, legs=LEGS, gap=GAP, aliased=aliased, split="eval")
+        return {"other corridors": (found * -(-n // len(found)))[:n]}
+
+    return WorldSetup(
+        world=Corridor,
+        rows=rows,
+        evaluation=evaluation,
+        policy=_policy,
+        learning_rate=5e-3,
+        steps=60,
+        agent={"form": "window", "window": GAP + 1, "turns": TURNS},
+        eval_every=5,
+    )
+
+
+def _policy(seed: int) -> Any:
+    from posttrain.rl.engines.commands import CommandPolicy
+
+    return CommandPolicy(seed=seed)
