@@ -54,7 +54,7 @@ def play(job: Job, task: WorldSetup) -> None:
         if step % job.eval_every == 0 or step * job.inner_steps >= job.steps:
             _evaluate(job, task, recipe, policy, step)
     if task.measure is not None:
-        append_line(job.log, {"step": job.steps, "measured": task.measure(Trained(policy, None, recipe))})
+        append_line(job.log, {"step": job.steps, "measured": task.measure(Trained(policy, None, recipe, job.seed))})
     worlds.close()
     record = {"done": True, "seconds": round(time.perf_counter() - start, 1), "tokens": int(actions)}
     append_line(job.log, {"step": job.steps, **record})
@@ -62,16 +62,18 @@ def play(job: Job, task: WorldSetup) -> None:
 
 def recipe_of(arm: arms.Arm, task: WorldSetup, worlds: Any) -> Recipe:
     """The arm's recipe, with an agent before it if it has none; the task's fields go to whichever agent it is."""
-    from dataclasses import replace
+    from dataclasses import fields, replace
 
     from posttrain.rl.agent import Agent
     from posttrain.rl.recipe import Recipe
 
     built = arm.build(**task.fields)
     if not built.episodic:
-        return Recipe.of(Agent(worlds=worlds, **task.agent)) | built
+        built = Recipe.of(Agent()) | built
     given = {option for part in arm.parts for option in part.options}
-    chosen = {name: value for name, value in task.agent.items() if name not in given}
+    owner = built.owner("rollout")
+    known = {f.name for f in fields(owner)} - given
+    chosen = {name: value for name, value in task.agent.items() if name in known}
     methods = tuple(replace(m, worlds=worlds, **chosen) if isinstance(m, Agent) else m for m in built.methods)
     return Recipe(built.base, methods)
 
@@ -93,7 +95,7 @@ def won(task: WorldSetup, recipe: Recipe, policy: Any, rows: Sequence[dict[str, 
 def _evaluate(job: Job, task: WorldSetup, recipe: Recipe, policy: Any, step: int) -> None:
     """Log the share of the evaluation tasks that are solved, by group."""
     found = {}
-    for name, rows in task.evaluation(job.eval_rows).items():
+    for name, rows in task.evaluation(job.eval_rows, job.seed).items():
         solved = [verdict for verdict in won(task, recipe, policy, rows) if verdict == verdict]
         found[name] = sum(solved) / len(solved) if solved else 0.0
     append_line(job.log, {"step": step, "eval": {"accuracy": found}})

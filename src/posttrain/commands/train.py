@@ -13,6 +13,7 @@ import tyro
 
 from posttrain.catalog import RECIPES, method_class
 from posttrain.commands.parse import parse
+from posttrain.commands.worlds import NAMES, WorldName, WorldOptions, played
 from posttrain.extras import need
 from posttrain.tasks.dataset import Columns, load
 from posttrain.tasks.verdict import Verifier
@@ -44,8 +45,8 @@ class Data:
     """Leave out lines that cannot be used, and say which, instead of stopping at the first."""
     chat: bool | None = None
     """Put a plain prompt into the model's chat template as a user turn; by default if the model has one."""
-    task: Literal["knights-knaves", "gsm8k"] | None = None
-    """Make puzzles instead of reading a data set, or read `dataset` as GSM8K's own file."""
+    task: Literal["knights-knaves", "gsm8k"] | WorldName | None = None
+    """Make puzzles instead of reading a data set, read `dataset` as GSM8K's own file, or play in a world."""
     people: tuple[int, ...] = (3, 4, 5, 6, 7)
     """For the task: persons per puzzle, 2 to 8 (Logic-RL trains on 3 to 7)."""
     puzzles: int = 1000
@@ -58,7 +59,7 @@ class Data:
             raise ValueError("--task gsm8k needs GSM8K's own file: give it with --dataset train.jsonl.")
         if self.task != "gsm8k" and (self.dataset is None) == (self.task is None):
             raise ValueError(
-                "Give one source of prompts: --dataset FILE, --task knights-knaves, or --task gsm8k --dataset FILE."
+                "Give one source of prompts: --dataset FILE, --task gsm8k --dataset FILE, or another --task alone."
             )
         given = {
             "--columns": self.columns != Columns(),
@@ -77,7 +78,9 @@ def main(arguments: Sequence[str]) -> None:
         return
     name, *flags = arguments
     method = method_class(name)
+    from posttrain.rl.agent import Agent
     from posttrain.rl.grpo import GRPO
+    from posttrain.rl.recipe import Recipe
     from posttrain.rl.run import RunConfig
 
     unnamed = tyro.conf.arg(name="")
@@ -88,30 +91,36 @@ def main(arguments: Sequence[str]) -> None:
     ]
     if not issubclass(method, GRPO):
         parts.append(("grpo", GRPO, field(default_factory=GRPO)))
+    if not issubclass(method, Agent):
+        parts.append(("agent", Agent, field(default_factory=Agent)))
+    parts.append(("world", WorldOptions, field(default_factory=WorldOptions)))
     given: Any = parse(
         make_dataclass("Train", parts, kw_only=True),
         flags,
         prog=f"posttrain train {name}",
         description=f"Train with {name}: {RECIPES[name].what} ({method.paper}).",
     )
-    train(given.data, given.method, given.run, getattr(given, "grpo", None))
+    recipe = Recipe.of(given.grpo) | given.method if hasattr(given, "grpo") else Recipe.of(given.method)
+    train(given.data, recipe, given.run, getattr(given, "agent", None), given.world)
 
 
-def train(data: Data, method: Any, run_config: Any, base: Any = None) -> None:
+def train(data: Data, recipe: Any, run_config: Any, agent: Any = None, world: WorldOptions | None = None) -> None:
     """One run, from its parts."""
     for module in ("trl", "datasets", "rich"):
         need(module)
     from posttrain.rl import run
     from posttrain.rl.engines import teachers
-    from posttrain.rl.recipe import Recipe
 
     run.quiet()
-    recipe = Recipe.of(base) | method if base is not None else Recipe.of(method)
     recipe.check_group_size(run_config.group_size)
     teachers.check_reference(data.model, "--model")
     teachers.check_references(recipe.scores())
-    rows, verify = _rows(data)
-    rows = _as_chat(rows, data)
+    if data.task in NAMES:
+        rows, verify, recipe = _play(data, recipe, agent, world or WorldOptions())
+    else:
+        recipe.check_turns()
+        rows, verify = _rows(data)
+        rows = _as_chat(rows, data)
     run_config = replace(run_config, trl={key: literal(str(value)) for key, value in run_config.trl.items()})
     _check_trl(run_config.trl)
     from posttrain.commands.show import TrainingDisplay
@@ -124,6 +133,26 @@ def train(data: Data, method: Any, run_config: Any, base: Any = None) -> None:
         if built.accelerator.is_main_process:
             display.finish(log, final)
     need("accelerate").PartialState().destroy_process_group()
+
+
+def _play(data: Data, recipe: Any, agent: Any, options: WorldOptions) -> tuple[list[dict[str, Any]], None, Any]:
+    """The games of a world, no judge besides the world, and the recipe with an agent in it."""
+    from posttrain.rl.agent import Agent
+    from posttrain.rl.engines.teachers import load_tokenizer
+    from posttrain.rl.recipe import Recipe
+    from posttrain.tasks.worlds.crowd import Crowd
+    from posttrain.tasks.worlds.view import ChatView, TextView
+
+    rows, make = played(str(data.task), options)
+    rows = rows * options.repeat
+    chat = load_tokenizer(data.model).chat_template is not None if options.chat is None else options.chat
+    shown = options.list_actions
+    view = ChatView(list_actions=shown) if chat else TextView(list_actions=shown)
+    given = {"worlds": Crowd(make, deadline=options.deadline), "view": view}
+    if not recipe.episodic:
+        return rows, None, Recipe.of(replace(agent or Agent(), **given)) | recipe
+    methods = tuple(replace(m, **given) if isinstance(m, Agent) else m for m in recipe.methods)
+    return rows, None, Recipe(recipe.base, methods)
 
 
 def _rows(data: Data) -> tuple[list[dict[str, Any]], Verifier]:

@@ -14,16 +14,40 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from posttrain.rl.batch import Acted, Row, Sampled, Sampler, Task, Turn
 from posttrain.rl.method import Method
-from posttrain.tasks.worlds.crowd import Crowd, Failure, Seen
+from posttrain.tasks.worlds.crowd import Failure, Seen
 from posttrain.tasks.worlds.view import Past, TextView, View
 
 Form = Literal["full", "window"]
+
+
+class Worlds(Protocol):
+    """Where episodes take place, side by side; a `Crowd` is one."""
+
+    def reset(self, tasks: Sequence[Mapping[str, Any]]) -> list[Seen | Failure]:
+        """Begin one episode per task, on seats 0, 1, 2, ..."""
+        ...
+
+    def step(self, moves: Mapping[int, str]) -> dict[int, Seen | Failure]:
+        """Act on some seats."""
+        ...
+
+
+class Nowhere:
+    """No worlds yet."""
+
+    def reset(self, tasks: Sequence[Mapping[str, Any]]) -> list[Seen | Failure]:
+        """Raises."""
+        raise ValueError("This agent has no worlds to act in; give it worlds=Crowd(...), or --task a world.")
+
+    def step(self, moves: Mapping[int, str]) -> dict[int, Seen | Failure]:
+        """Never called."""
+        return {}
 
 
 class Guide:
@@ -98,7 +122,7 @@ class Agent(Method):
     name = "agent"
     episodic = True
 
-    worlds: Crowd | None = None
+    worlds: Worlds = field(default_factory=Nowhere)
     """Where the episodes take place."""
     form: Form = "window"
     """One row per turn with the last turns in its prompt, or one row per episode."""
@@ -151,8 +175,6 @@ class Agent(Method):
     async def play(self, tasks: Sequence[Task], sampler: Sampler, guide: Guide | None = None) -> list[Episode]:
         """Play all episodes side by side, until each is over or has had `turns` turns."""
         guide = guide or Guide()
-        if self.worlds is None:
-            raise ValueError("agent(...) has no worlds to act in; give worlds=Crowd(...).")
         seen = self.worlds.reset([task.row for task in tasks])
         episodes = [Episode(task, first) for task, first in zip(tasks, seen, strict=True)]
         for _ in range(self.turns):  # every process samples equally often
@@ -188,7 +210,6 @@ class Agent(Method):
         sampler: Sampler,
     ) -> None:
         """Do the sampled actions, and write down what came of them."""
-        assert self.worlds is not None
         seats = {id(episode): seat for seat, episode in enumerate(episodes)}
         moves, invalid = dict[int, str](), dict[int, bool]()
         for episode, sample in zip(live, samples, strict=True):

@@ -100,7 +100,7 @@ class EMPO2(Agent):
     earned, for models too small to write."""
     tip_tokens: int = 128
     """Longest tip in tokens (the released code: 512)."""
-    seed: int = 0
+    mode_seed: int = 0
     """Of the modes."""
     embed: Embedder = field(default_factory=HashedNGrams)
     """Makes the vectors that are compared (the paper: all-MiniLM-L6-v2)."""
@@ -161,7 +161,7 @@ class EMPO2(Agent):
 
     def mode(self, generation: int) -> Mode:
         """How a generation acts and is trained; the same on every process."""
-        draw = random.Random(f"empo2 {self.seed} {generation}").random()
+        draw = random.Random(f"empo2 {self.mode_seed} {generation}").random()
         if draw >= self.with_memory:
             return "on"
         return "off" if draw < self.with_memory * self.off_policy else "on_tips"

@@ -22,6 +22,7 @@ code. Weights follow the paper; the code's are 2 : 3 : ... (`weight_offset=2`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,7 @@ class HGPO(Method):
 
     def __post_init__(self) -> None:
         _ = self.settings
-        check_discounted(self.gamma, self.norm)
+        check_discounted(self.gamma, self.norm, self.epsilon)
         if self.depth < 0:
             raise ValueError(f"depth={self.depth} must not be negative; 0 compares by the present state alone.")
         if not 0 <= self.alpha <= 100:
@@ -100,9 +101,11 @@ class HGPO(Method):
         return Credit(found, metrics={"hgpo/credited": credited})
 
 
-def check_discounted(gamma: float, norm: str) -> None:
+def check_discounted(gamma: float, norm: str, epsilon: float) -> None:
     """Reject values that no credit by turns can have."""
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma={gamma} must lie in [0, 1]; the paper uses 0.95.")
     if norm not in ("std", "sample", "mean"):
         raise ValueError(f"norm={norm!r} is unknown; use 'std', 'sample' or 'mean'.")
+    if not 0 <= epsilon < math.inf:
+        raise ValueError(f"epsilon={epsilon} must be finite and not negative; the default is 1e-6.")

@@ -103,7 +103,7 @@ def trainer(
     recipe: Recipe,
     model: Any,
     rows: Sequence[Mapping[str, Any]],
-    verify: Verifier,
+    verify: Verifier | None,
     config: RunConfig,
     *,
     callbacks: Sequence[Any] = (),
@@ -115,7 +115,7 @@ def trainer(
         recipe: What to train with.
         model: A path, a hub id or a module.
         rows: Each with `prompt`, `answer` and `id`.
-        verify: Judges a completion against the row's answer.
+        verify: Judges a completion against the row's answer; None where a world judges episodes.
         config: How long and how.
         callbacks: transformers callbacks.
         processing_class: The tokenizer; None loads the model's.
@@ -133,7 +133,7 @@ def trainer(
     old = next((path for name in ("checkpoint-*", "log.jsonl", "model") for path in config.output_dir.glob(name)), None)
     if old is not None and not config.resume:
         raise ValueError(f"{old} is of an earlier run; go on with --resume, or choose another --output-dir.")
-    functions, weights = from_verifier(verify)
+    functions, weights = from_verifier(verify) if verify is not None else (None, None)
     built = RecipeTrainer(
         model if not isinstance(model, Path) else str(model),
         functions,
@@ -182,7 +182,7 @@ def _save(built: Any, final: Path) -> Path:
     return final
 
 
-def _grpo_config(cls: Callable[..., Any], config: RunConfig, weights: list[float]) -> Any:
+def _grpo_config(cls: Callable[..., Any], config: RunConfig, weights: list[float] | None) -> Any:
     """TRL's config; every value that a run depends on is written out."""
     from accelerate import PartialState
 

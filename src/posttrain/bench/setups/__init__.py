@@ -12,6 +12,8 @@ TASKS = {
     "three-numbers": "posttrain.bench.setups.three_numbers",
     "sums": "posttrain.bench.setups.sums",
     "corridor": "posttrain.bench.setups.corridor",
+    "coins": "posttrain.bench.setups.coins",
+    "far-coins": "posttrain.bench.setups.far_coins",
     "open-corridor": "posttrain.bench.setups.open_corridor",
 }
 """Name to module; imported when needed."""

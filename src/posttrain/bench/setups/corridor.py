@@ -18,7 +18,7 @@ def setup(*, aliased: bool = True) -> WorldSetup:
     def rows(seed: int) -> list[dict[str, Any]]:
         return corridors(16, seed=seed, legs=LEGS, gap=GAP, aliased=aliased)
 
-    def evaluation(n: int) -> dict[str, list[dict[str, Any]]]:
+    def evaluation(n: int, seed: int) -> dict[str, list[dict[str, Any]]]:
         found = corridors(16, seed=1, legs=LEGS, gap=GAP, aliased=aliased, split="eval")
         return {"other corridors": (found * -(-n // len(found)))[:n]}
 

@@ -26,6 +26,8 @@ class Trained(NamedTuple):
     """Its tokenizer."""
     recipe: Any
     """What it was trained with."""
+    seed: int = 0
+    """Of the run."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class WorldSetup:
     """Makes one."""
     rows: Callable[[int], list[dict[str, Any]]]
     """Training tasks of a seed; the first `prompts` are played in every generation."""
-    evaluation: Callable[[int], dict[str, list[dict[str, Any]]]]
-    """About n evaluation tasks in named groups, the same for every seed."""
+    evaluation: Callable[[int, int], dict[str, list[dict[str, Any]]]]
+    """About n evaluation tasks in named groups, for a run of a seed."""
     policy: Callable[[int], Any]
     """The untrained policy of a seed."""
     learning_rate: float

@@ -15,6 +15,7 @@ or not; the code can also group similar ones.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ class _ByTurn(Method):
 
     def __post_init__(self) -> None:
         _ = self.settings
-        check_discounted(self.gamma, self.norm)
+        check_discounted(self.gamma, self.norm, self.epsilon)
 
     @property
     def settings(self) -> Settings:
@@ -84,6 +85,11 @@ class GiGPO(_ByTurn):
 
     omega: float = 1.0
     """Weight of the turns' term."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.omega < math.inf:
+            raise ValueError(f"omega={self.omega} must be finite and not negative; the paper uses 1.")
 
     def _of_turns(self, turns: Flat, returns: Tensor, task: Tensor) -> Tensor:
         return self.omega * super()._of_turns(turns, returns, task)
