@@ -148,7 +148,9 @@ def _play(data: Data, recipe: Any, agent: Any, options: WorldOptions) -> tuple[l
     chat = load_tokenizer(data.model).chat_template is not None if options.chat is None else options.chat
     shown = options.list_actions
     view = ChatView(list_actions=shown) if chat else TextView(list_actions=shown)
-    given = {"worlds": Crowd(make, deadline=options.deadline), "view": view}
+    acting = agent or recipe.owner("rollout")
+    listed = shown or acting.invalid == "snap" or acting.fine > 0
+    given = {"worlds": Crowd(make, deadline=options.deadline, listed=listed), "view": view}
     if not recipe.episodic:
         return rows, None, Recipe.of(replace(agent or Agent(), **given)) | recipe
     methods = tuple(replace(m, **given) if isinstance(m, Agent) else m for m in recipe.methods)

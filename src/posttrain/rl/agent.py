@@ -120,6 +120,7 @@ class Agent(Method):
     """Plays episodes; how they are credited is another method's part."""
 
     name = "agent"
+    paper = "posttrain"
     episodic = True
 
     worlds: Worlds = field(default_factory=Nowhere)
@@ -138,7 +139,7 @@ class Agent(Method):
     """What becomes of an action that is not admissible: the world answers it, or the admissible one with the most
     words in common is done instead (EMPO2's environment)."""
     fine: float = 0.0
-    """Taken from the return of a turn whose action is not admissible (HGPO: 0.1)."""
+    """Taken from the return of a turn whose action is not admissible, in whatever case it is written (HGPO: 0.1)."""
     view: View = field(default_factory=TextView)
     """How prompts are written and actions are read."""
 
@@ -198,6 +199,11 @@ class Agent(Method):
             return sampler.encode(self.view.window(task, past, seen.observation, seen.actions, tips))
         if not episode.prompt_ids:
             episode.prompt_ids = sampler.encode(self.view.opening(task, seen.observation, seen.actions))
+            if len(episode.prompt_ids) + self.turn_tokens > self.budget:
+                raise ValueError(
+                    f"The first prompt of an episode has {len(episode.prompt_ids)} tokens, which with an action of "
+                    f"{self.turn_tokens} exceed budget={self.budget}; raise the budget, or use form='window'."
+                )
         return [*episode.prompt_ids, *episode.ids]
 
     def _act(
@@ -234,8 +240,9 @@ class Agent(Method):
         """The action that is done, and whether the written one is admissible."""
         assert isinstance(episode.seen, Seen)
         listed = episode.seen.actions
-        if not listed or written in listed:
-            return written, True
+        same = next((action for action in listed if action.lower() == written.lower()), None)
+        if not listed or same is not None:
+            return same or written, True
         return (nearest(written, listed) if self.invalid == "snap" else written), False
 
     def _write_down(self, episode: Episode, prompt: list[int], sample: Sampled, sampler: Sampler) -> None:
@@ -246,7 +253,7 @@ class Agent(Method):
             return
         episode.ids = [*episode.ids, *sample.ids]
         episode.turn_of = [*episode.turn_of, *[len(episode.turns) - 1] * len(sample.ids)]
-        if episode.live and len(episode.turns) < self.turns:
+        if episode.live:
             assert isinstance(episode.seen, Seen)
             addition = bridge(sampler, self.view.then(episode.seen.observation, episode.seen.actions), sample)
             total = len(episode.prompt_ids) + len(episode.ids) + len(addition) + self.turn_tokens
@@ -313,6 +320,8 @@ class Stopwatch:
 
 def text_of(prompt: Any) -> str:
     """A prompt's text, or that of its last message."""
+    if prompt and isinstance(prompt[0], int):
+        raise ValueError("An agent writes its prompts as text, but this task is token ids; give text or messages.")
     return prompt if isinstance(prompt, str) else prompt[-1]["content"]
 
 

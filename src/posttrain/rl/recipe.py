@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -206,14 +206,19 @@ class Recipe:
         for part in self.parts:
             part.check_group_size(size)
 
-    def check_turns(self) -> None:
-        """Raise if a method credits turns and nothing plays episodes."""
+    def check_turns(self) -> list[str]:
+        """Raise if a method credits turns and nothing plays episodes; what else is worth telling about it."""
         needy = next((part for part in self.parts if part.needs_turns), None)
         if needy is not None and not self.episodic:
             raise ValueError(
                 f"{needy.name} credits the turns of episodes, and {self.owner('rollout').name} answers in one; put "
                 f"agent(worlds=...) before it: agent(worlds=...) | {needy.name}(...)."
             )
+        owner, depth = self.owner("rollout"), getattr(needy, "depth", 0)
+        shown = getattr(owner, "window", 0)
+        if needy is None or getattr(owner, "form", "") != "window" or depth <= shown:
+            return []
+        return [f"{needy.name} compares turns by {depth} earlier states, of which prompts show {shown}."]
 
     def describe(self) -> list[tuple[str, Any, str]]:
         """(setting, value, source) of every hyper-parameter, for people to read.
@@ -231,7 +236,8 @@ class Recipe:
 
 def _source(part: Method, name: str) -> str:
     """Where a field's value comes from: the method's default, or whoever built the recipe."""
-    default = next(f.default for f in fields(part) if f.name == name)
+    found = next(f for f in fields(part) if f.name == name)
+    default = found.default if found.default_factory is MISSING else found.default_factory()
     return f"{part.name} default" if getattr(part, name) == default else f"{part.name} given"
 
 

@@ -65,7 +65,9 @@ def trained(row: Row) -> list[int]:
 
 
 def tokens_of(row: Row) -> int:
-    """Sampled tokens of a row, of all turns of an episode."""
+    """Sampled tokens of a row, of all turns of an episode; none of one that was dropped."""
+    if row.verdict is not None and math.isnan(row.verdict):
+        return 0
     return sum(len(turn.ids) for turn in row.turns) if row.by_turn else sum(trained(row))
 
 

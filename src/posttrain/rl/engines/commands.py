@@ -55,7 +55,7 @@ class CommandPolicy(nn.Module):
         if not told:
             raise ValueError(
                 f"This prompt lists no admissible actions (a line {ACTIONS.strip()!r}), among which this policy "
-                "chooses; use a world that lists them, and TextView(list_actions=True)."
+                "chooses; use a world that lists them, TextView(list_actions=True) and form='window'."
             )
         ids, age = list[int](), 0
         for line in reversed(told.splitlines()):

@@ -33,7 +33,7 @@ class Policy(Protocol):
     async def sample(
         self, prompt_ids: list[list[int]], *, max_tokens: int, temperature: float, seed: int
     ) -> list[Sampled]:
-        """One completion per prompt."""
+        """One completion per prompt; there may be none."""
         ...
 
     def score(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:

@@ -33,6 +33,7 @@ from posttrain.rl.loss import measure, row_means, surrogate, without_unscored
 from posttrain.rl.math import Normalizer, aggregate, positive
 from posttrain.rl.recipe import Recipe
 from posttrain.rl.turns import swapped, tokens_of, trained, unrolled
+from posttrain.tasks.worlds.view import TextView
 
 CONTRACT = {
     "_generate_and_score_completions": ("inputs",),
@@ -106,7 +107,7 @@ class RecipeTrainer(GRPOTrainer):
         self.recipe, args, self.sources = trl_config.resolve(recipe, args)
         if args.num_generations is not None:
             self.recipe.check_group_size(args.num_generations)
-        self.recipe.check_turns()
+        self.notes += self.recipe.check_turns()
         self.method_state = self.recipe.initial_state()
         self.sampler: resume.ReplayingSampler | None = None
         self._live_inputs: dict[str, Any] | None = None
@@ -133,6 +134,9 @@ class RecipeTrainer(GRPOTrainer):
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
             super().__init__(model, reward_funcs=reward_funcs, args=args, **kwargs)
         self.hook_sampler = TRLSampler(self)
+        plain = isinstance(getattr(recipe.owner("rollout"), "view", None), TextView)
+        if plain and getattr(self.processing_class, "chat_template", None):
+            self.notes.append("Prompts are plain text, and this model has a chat template; view=ChatView() uses it.")
         self.teachers = teachers.load(models, self)
         self.prompts = PromptIds(self.train_dataset)
         if self.method_state:

@@ -53,17 +53,21 @@ class Crowd:
 
     Args:
         make: Makes one world.
-        deadline: Seconds that one reset or step may take.
+        deadline: After so many seconds without an answer from any world, the calls in progress are given up. So each
+            has had at least that long; one among many slow ones has longer.
         threads: Worlds stepped at a time. Pure Python worlds gain nothing from more than one.
+        listed: Whether to ask for the admissible actions after every step.
     """
 
-    def __init__(self, make: Callable[[], World], *, deadline: float = 60.0, threads: int = 4) -> None:
-        if not deadline > 0:
-            raise ValueError(f"deadline={deadline} must be above 0 seconds.")
+    def __init__(
+        self, make: Callable[[], World], *, deadline: float = 60.0, threads: int = 4, listed: bool = True
+    ) -> None:
+        if not 0 < deadline <= threading.TIMEOUT_MAX:
+            raise ValueError(f"deadline={deadline} must be above 0 seconds and finite.")
         if threads < 1:
             raise ValueError(f"threads={threads} must be at least 1.")
-        self.make, self.deadline, self.threads = make, deadline, threads
-        self._worlds: dict[int, World] = {}
+        self.make, self.deadline, self.threads, self.listed = make, deadline, threads, listed
+        self._held: dict[int, _Held] = {}
         self._idle: list[_Worker] = []
 
     def reset(self, tasks: Sequence[Mapping[str, Any]]) -> list[Seen | Failure]:
@@ -76,11 +80,13 @@ class Crowd:
         return self._run({seat: self._stepping(seat, action) for seat, action in moves.items()})
 
     def close(self) -> None:
-        """Close all worlds."""
-        while self._worlds:
-            self._worlds.popitem()[1].close()
+        """Close all worlds, also where one fails at it."""
         while self._idle:
             self._idle.pop().stop()
+        with contextlib.ExitStack() as stack:
+            while self._held:
+                if (world := self._held.popitem()[1].world) is not None:
+                    stack.callback(world.close)
 
     def __enter__(self) -> Crowd:
         return self
@@ -89,17 +95,19 @@ class Crowd:
         self.close()
 
     def _resetting(self, seat: int, task: Mapping[str, Any]) -> Call:
+        held = self._held.setdefault(seat, _Held())
+
         def call() -> Seen | Failure:
-            if seat not in self._worlds:
-                self._worlds[seat] = self.make()
-            world = self._worlds[seat]
-            return _seen(world, Step(world.reset(task), 0.0, False))
+            world = held.made(self.make)
+            return _seen(world, Step(world.reset(task), 0.0, False), listed=self.listed)
 
         return call
 
     def _stepping(self, seat: int, action: str) -> Call:
-        world = self._worlds[seat]
-        return lambda: _seen(world, world.step(action))
+        world = self._held[seat].world if seat in self._held else None
+        if world is None:
+            raise ValueError(f"Seat {seat} has no world, as it was not reset or its episode failed; reset it first.")
+        return lambda: _seen(world, world.step(action), listed=self.listed)
 
     def _run(self, calls: dict[int, Call]) -> dict[int, Seen | Failure]:
         """Every call's result; a worker that is late is left behind, and the calls after it go to another one."""
@@ -118,8 +126,7 @@ class Crowd:
                 found[seat] = answer
         self._idle += list(shares)
         for seat in [seat for seat, answer in found.items() if isinstance(answer, Failure)]:
-            if (world := self._worlds.pop(seat, None)) is not None:
-                threading.Thread(target=_close, args=(world,), daemon=True).start()
+            threading.Thread(target=self._held.pop(seat).give_up, daemon=True).start()
         return found
 
     def _left_behind(
@@ -128,12 +135,17 @@ class Crowd:
         """Give up the calls in progress, none of which ended within the deadline; hand on those that wait."""
         after: dict[_Worker, list[int]] = {}
         for worker, share in shares.items():
-            unanswered = [seat for seat in share if seat not in found]
-            if not unanswered:
+            if all(seat in found for seat in share):
                 after[worker] = share
                 continue
-            late, *waiting = unanswered
             worker.stop()
+            while not answers.empty():  # what came at the last moment
+                seat, answer = answers.get()
+                found[seat] = answer
+            unanswered = [seat for seat in share if seat not in found]
+            if not unanswered:
+                continue
+            late, *waiting = unanswered
             found[late] = Failure("late", f"no answer within {self.deadline:g} seconds")
             if waiting:
                 fresh = self._worker()
@@ -145,17 +157,41 @@ class Crowd:
         return self._idle.pop() if self._idle else _Worker()
 
 
+class _Held:
+    """The world of a seat. A late call keeps the one it began with, apart from the seat's next world."""
+
+    def __init__(self) -> None:
+        self.world: World | None = None
+        self.given_up = False
+
+    def made(self, make: Callable[[], World]) -> World:
+        """The world, a new one if there is none yet."""
+        if self.world is None:
+            self.world = make()
+            if self.given_up:
+                self.give_up()
+        return self.world
+
+    def give_up(self) -> None:
+        """Close a failed world, which may fail at that too; one that is still being made is closed afterwards."""
+        self.given_up = True
+        if self.world is not None:
+            with contextlib.suppress(Exception):
+                self.world.close()
+
+
 class _Worker:
     """A thread that does batches of calls in order; it does not keep the program from ending."""
 
     def __init__(self) -> None:
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.stopped = False
+        self.stopped, self.lock = False, threading.Lock()
         threading.Thread(target=self._work, daemon=True).start()
 
     def stop(self) -> None:
-        """End after the call in progress."""
-        self.stopped = True
+        """End after the call in progress, and answer no more."""
+        with self.lock:
+            self.stopped = True
         self.inbox.put(None)
 
     def _work(self) -> None:
@@ -163,9 +199,10 @@ class _Worker:
             calls, answers = batch
             for seat, call in calls:
                 answer = _outcome(call)
-                if self.stopped:
-                    return
-                answers.put((seat, answer))
+                with self.lock:
+                    if self.stopped:
+                        return
+                    answers.put((seat, answer))
 
 
 def _outcome(call: Call) -> Seen | Failure:
@@ -176,16 +213,11 @@ def _outcome(call: Call) -> Seen | Failure:
         return Failure("raised", f"{type(error).__name__}: {error}")
 
 
-def _close(world: World) -> None:
-    """Close a failed world, which may fail at that too."""
-    with contextlib.suppress(Exception):
-        world.close()
-
-
-def _seen(world: World, step: Step) -> Seen | Failure:
-    """A step with the state and the actions that follow it."""
+def _seen(world: World, step: Step, *, listed: bool) -> Seen | Failure:
+    """A step with the state and, where they are wanted, the actions that follow it."""
     if step.done:
         return Seen(step.observation, "", [], step.reward, True, step.won)
     if not step.observation.strip():
         return Failure("empty", "an empty observation before the end of the episode")
-    return Seen(step.observation, world.state_key(), world.actions(), step.reward, False, step.won)
+    actions = world.actions() if listed else []
+    return Seen(step.observation, world.state_key(), actions, step.reward, False, step.won)

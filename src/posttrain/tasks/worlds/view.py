@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 
 class Past(NamedTuple):
@@ -47,19 +47,23 @@ class View(Protocol):
         ...
 
 
+ACTIONS, SEPARATOR = "actions: ", " | "
+"""How `TextView` lists the admissible actions."""
+
 _TAGGED = re.compile(r"<action>((?:(?!<action>).)*?)</action>", re.DOTALL)
 
 
-def read_action(completion: str) -> str:
-    """What stands in the last `<action>` tags, else the last line that is not empty."""
+def read_action(completion: str, line: Literal["first", "last"] = "last") -> str:
+    """What stands in the last `<action>` tags, else the first or the last line that is not empty."""
     if tagged := _TAGGED.findall(completion):
         return " ".join(tagged[-1].split())
-    return next((line.strip() for line in reversed(completion.splitlines()) if line.strip()), "")
+    lines = [found for found in map(str.strip, completion.splitlines()) if found]
+    return (lines[0] if line == "first" else lines[-1]) if lines else ""
 
 
 @dataclass(frozen=True)
 class TextView:
-    """Plain text, for models without a chat template: `> ` stands before every action."""
+    """Plain text, for small models without a chat template: `> ` stands before every action."""
 
     list_actions: bool = True
     """Whether the admissible actions are shown."""
@@ -82,8 +86,8 @@ class TextView:
         return f"\n{self._seen(observation, actions)}"
 
     def action(self, completion: str) -> str:
-        """The last line."""
-        return read_action(completion)
+        """The first line; what stands after it is the model's guess at the world's answer."""
+        return read_action(completion, "first")
 
     def reflection(self, task: str, episode: str, earned: float) -> str:
         """The episode, what it earned, and a line to go on with."""
@@ -92,10 +96,6 @@ class TextView:
     def _seen(self, observation: str, actions: Sequence[str]) -> str:
         shown = f"{observation}\n{ACTIONS}{SEPARATOR.join(actions)}" if self.list_actions and actions else observation
         return f"{shown}\n> "
-
-
-ACTIONS, SEPARATOR = "actions: ", " | "
-"""How `TextView` lists the admissible actions."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class ChatView:
             parts.append("Tips from earlier attempts:\n" + "\n".join(f"- {tip}" for tip in tips))
         if past:
             steps = "\n".join(f"Observation: {turn.observation}\nAction: {turn.action}" for turn in past)
-            parts.append(f"Your last {len(past)} steps:\n{steps}")
+            parts.append(f"Your last steps:\n{steps}")
         return [*self._system(), self._user([*parts, *self._seen(observation, actions)])]
 
     def opening(self, task: str, observation: str, actions: Sequence[str]) -> list[dict[str, str]]:

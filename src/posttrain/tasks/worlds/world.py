@@ -39,5 +39,5 @@ class World(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of files and processes."""
+        """Let go of files and processes. A world that is late is closed while its call is still going on."""
         ...
