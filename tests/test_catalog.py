@@ -30,10 +30,10 @@ def test_a_recipe_of_the_catalog_is_a_builder_of_the_package(name):
 
 @pytest.mark.parametrize("method", [m for m in catalog.PAPERS if m.state == "ready"], ids=lambda m: m.name)
 def test_a_ready_method_has_a_page(method):
-    page = (ROOT / "docs" / f"{method.name.lower()}.md").read_text()
+    page = (ROOT / "docs" / f"{method.slug}.md").read_text()
     for heading in ("## The claim", "## The equation", "## Use it", "## What is logged", "## What we measured",
                     "## What differs from the paper"):  # fmt: skip
         assert heading in page
     assert method.arxiv in page
     assert "<!--" not in page
-    assert list((ROOT / "results").glob(f"{method.name.lower()}-*.json")), "a ready method has a measured claim"
+    assert list((ROOT / "results").glob(f"{method.slug}-*.json")), "a ready method has a measured claim"

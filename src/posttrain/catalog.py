@@ -16,6 +16,11 @@ class Paper(NamedTuple):
     state: str
     """`ready`, or `planned`: not in this version."""
 
+    @property
+    def slug(self) -> str:
+        """What its page and its results are called: the first word of its name, in plain small letters."""
+        return self.name.lower().replace("²", "2").split()[0].rstrip(",")
+
 
 PAPERS = (
     Paper("RLAD", "a teacher in the importance ratio, never against the reward", "2602.22495", "rl", "ready"),

@@ -49,7 +49,8 @@ def play(job: Job, task: WorldSetup) -> None:
         start=1,
     ):
         actions += metrics["agent/turns"] * len(rows) * arm.run.get("group_size", job.group_size)
-        found = {**metrics, "step": step, "correct": metrics["agent/won"], "actions": actions}
+        seconds = round(time.perf_counter() - start, 1)
+        found = {**metrics, "step": step, "correct": metrics["agent/won"], "actions": actions, "seconds": seconds}
         append_line(job.log, found)
         if step % job.eval_every == 0 or step * job.inner_steps >= job.steps:
             _evaluate(job, task, recipe, policy, step)

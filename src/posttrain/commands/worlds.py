@@ -23,6 +23,8 @@ class WorldOptions:
     """Of coin-collector (1 to 300) and treasure-hunter (1 to 30); of the others, nothing."""
     name: str = ""
     """Of scienceworld: its task, such as `power-component`, empty for all 30. Of twc: `easy`, `medium` or `hard`."""
+    simplification: str = ""
+    """Of scienceworld: names with commas, such as `openDoors,teleportAction`; `easy` for the paper's set of them."""
     folder: Path | None = None
     """Of twc and alfworld: where their games are."""
     deadline: float = 60.0
@@ -55,13 +57,15 @@ def played(world: str, options: WorldOptions) -> Played:
 
         return Played(corridors(min(options.games, 32), seed=0), Corridor)
     if world == "scienceworld":
-        from posttrain.tasks.worlds.scienceworld import ScienceWorld, science_tasks
+        from posttrain.tasks.worlds import scienceworld
 
-        return Played(science_tasks(options.name or None)[: options.games], ScienceWorld)
+        names = [options.name] if options.name else scienceworld.task_names()
+        rows = scienceworld.rows(names, limit=-(-options.games // len(names)), simplification=options.simplification)
+        return Played(rows[: options.games], scienceworld.ScienceWorld)
     if world == "alfworld":
-        from posttrain.tasks.worlds.alfworld import AlfWorld, alfworld
+        from posttrain.tasks.worlds import alfworld
 
-        return Played(alfworld(_folder(world, options))[: options.games], AlfWorld)
+        return Played(alfworld.rows(_folder(world, options))[: options.games], alfworld.AlfWorld)
     from posttrain.tasks.worlds import textworld
 
     rows = {

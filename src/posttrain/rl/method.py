@@ -128,7 +128,7 @@ class Method:
         """Raise if a saved state cannot belong to a data set with these prompt ids."""
 
     async def rollout(self, tasks: Sequence[Task], sampler: Sampler, state: Any) -> list[Row]:
-        """One row per task of this rank, in their order."""
+        """One row per task of this rank, in their order: an answer, or an episode of turns."""
         raise NotImplementedError  # a hook that is not overridden is never called
 
     async def reward(self, rows: Sequence[Row]) -> Sequence[float]:

@@ -90,6 +90,19 @@ def ordered(name: str, labels: Sequence[str]) -> Cell:
     return cell
 
 
+def equal(name: str, first: str, second: str, within: float) -> Cell:
+    """Whether two arms differ by no more than `within`: the interval of their difference lies inside it."""
+
+    def cell(result: dict[str, Any]) -> str:
+        gap = stats.paired(values(result, first, name), values(result, second, name)).difference
+        inside = max(abs(gap.low), abs(gap.high)) <= within
+        outside = gap.low > within or gap.high < -within
+        holds = "holds" if inside else "does not hold" if outside else "undecided"
+        return f"**{holds}**, within {within:g}: {interval(gap._asdict())}"
+
+    return cell
+
+
 def tabled(names: Sequence[str], labels: Sequence[str]) -> Cell:
     """Measures of several arms, without a verdict."""
 
@@ -103,9 +116,14 @@ def tabled(names: Sequence[str], labels: Sequence[str]) -> Cell:
     return cell
 
 
+CURVES = {"success": "sampled_auc_by_seed", "area": "auc_by_seed", "final": "final_by_seed"}
+"""What every comparison has: success while training, area under the evaluations, the last of them."""
+
+
 def values(result: dict[str, Any], label: str, name: str) -> list[float]:
-    """A measure at the end by seed."""
-    return result["arms"][label]["measured"][name]["by_seed"]
+    """One of `CURVES`, or a measure at the end, by seed."""
+    arm = result["arms"][label]
+    return arm[CURVES[name]] if name in CURVES else arm["measured"][name]["by_seed"]
 
 
 def verdict(gap: dict[str, Any], against: str = "", digits: int = 3) -> str:

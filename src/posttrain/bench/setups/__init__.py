@@ -14,6 +14,7 @@ TASKS = {
     "corridor": "posttrain.bench.setups.corridor",
     "coins": "posttrain.bench.setups.coins",
     "far-coins": "posttrain.bench.setups.far_coins",
+    "science": "posttrain.bench.setups.science",
     "open-corridor": "posttrain.bench.setups.open_corridor",
 }
 """Name to module; imported when needed."""

@@ -1,0 +1,41 @@
+"""ScienceWorld's power-component for EMPO2: one honest run, with its score and its cost, however low."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from posttrain.bench.setups.reading import reader
+from posttrain.bench.setups.setup import WorldSetup
+
+TASK = "power-component"
+VARIATIONS = 5
+"""Of training, as in the paper."""
+
+
+def setup() -> WorldSetup:
+    """The paper's 5 variations of 8 episodes of at most 30 turns; tests on others, without a memory."""
+    return WorldSetup(
+        world=_world,
+        rows=lambda seed: _rows("train", VARIATIONS),
+        evaluation=lambda n, seed: {"test variations": (_rows("test", 5) * -(-n // 5))[:n]},
+        policy=reader,
+        learning_rate=2e-3,
+        steps=20,
+        prompts=VARIATIONS,
+        agent={"form": "window", "window": 1, "turns": 30, "write": "template", "similarity": 0.9},
+        eval_rows=10,
+        eval_every=20,
+        curves={"reward": "Return, in ScienceWorld's points", "seconds": "Seconds so far"},
+    )
+
+
+def _rows(split: Any, limit: int) -> list[dict[str, Any]]:
+    from posttrain.tasks.worlds.scienceworld import rows
+
+    return rows(TASK, split=split, simplification="easy", limit=limit)
+
+
+def _world() -> Any:
+    from posttrain.tasks.worlds.scienceworld import ScienceWorld
+
+    return ScienceWorld()
