@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import method_cost, startup, step_time, teacher_memory
+from benchmarks import agents, hierarchy, method_cost, startup, step_time, teacher_memory
 from posttrain.bench.record import provenance
 from posttrain.files import write_json
 
@@ -19,11 +19,13 @@ def main() -> None:
         "teacher_memory": teacher_memory.measure(),
         "step_time": step_time.measure(),
         "method_cost": method_cost.measure(),
+        "hierarchy": hierarchy.measure(),
+        "agents": agents.measure(),
     }
     write_json(Path("results/bench.json"), {**provenance(), **found})
     table = Table("figure", "measured", "at most", title="benchmarks", title_justify="left")
     speed, memory, start = found["step_time"], found["teacher_memory"], found["startup"]
-    cost = found["method_cost"]
+    cost, credit, episodes = found["method_cost"], found["hierarchy"], found["agents"]
     for name, value, bound in [
         (
             "step time, RecipeTrainer / GRPOTrainer",
@@ -38,6 +40,23 @@ def main() -> None:
                 ("scoring under 5 prompts / 5 plain passes", "skill_scoring_over_plain"),
                 ("step time, second order / GRPO on the same prompts", "second_order_over_grpo"),
             ]
+        ),
+        *(
+            (title, credit[key]["median"], credit[key]["at_most"])
+            for title, key in [
+                ("HGPO's credit, 5,000 turns / per-row Python", "credit_over_python"),
+                ("HGPO's credit, 5,000 turns / its authors' function", "credit_over_authors"),
+            ]
+            if "skipped" not in credit[key]
+        ),
+        ("HGPO's credit, seconds for 100,000 turns", credit["seconds_100000"], credit["seconds_100000_at_most"]),
+        *(
+            (title, episodes[key][value], episodes[key]["at_most"])
+            for title, key, value in [
+                ("episode of 30 steps, tokens of full / window form", "context_forms", "full_over_window"),
+                ("rollout of 16 episodes, share of the world", "world_share", "share"),
+            ]
+            if "skipped" not in episodes[key]
         ),
         ("teacher pass, peak memory / plain log_softmax", memory["ratio"], memory["at_most"]),
         ("import posttrain / import torch", start["import_posttrain_over_torch"], start["import_at_most"]),
