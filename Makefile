@@ -14,6 +14,11 @@ setup: .venv/ready  ## build .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@if command -v cc >/dev/null && command -v cmake >/dev/null; then \
+		$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[textworld,alfworld]'; \
+	else \
+		echo "No C compiler or no cmake: TextWorld and ALFWorld are left out, and their tests are skipped."; \
+	fi
 	touch $@
 
 demo: setup  ## train a tiny student with GRPO, KDRL and RLAD side by side

@@ -1,8 +1,8 @@
 """What an episode costs: tokens of the two forms of context, and the share of a rollout that the world takes.
 
-The first walks 30 random steps in ScienceWorld (scripted) and writes the episode down in both forms. The second rolls out
-16 episodes of TextWorld by a random transformer under TRL and takes what the rollout itself logs. Their texts are split
-by a tokenizer that is trained on the spot.
+The first walks 30 random steps in ScienceWorld (scripted) and writes the episode down in both forms. The second rolls
+out 16 episodes of TextWorld by a random transformer under TRL and takes what the rollout itself logs. Their texts are
+split by a tokenizer that is trained on the spot.
 """
 
 from __future__ import annotations

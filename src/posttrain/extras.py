@@ -10,6 +10,9 @@ EXTRAS = {
     "cli": ("tyro", "rich", "matplotlib"),
     "trl": ("trl", "transformers", "datasets", "accelerate", "peft", "safetensors"),
     "tasks": ("reasoning_gym", "math_verify"),
+    "textworld": ("textworld",),
+    "scienceworld": ("scienceworld", "py4j"),
+    "alfworld": ("textworld", "fast_downward"),
 }
 """Extra to the modules it brings."""
 
