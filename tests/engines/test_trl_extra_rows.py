@@ -223,7 +223,7 @@ def test_evaluation_samples_no_critique(tmp_path):
 
 def test_extra_rows_and_vllm_s_correction_do_not_go_together(tmp_path):
     with pytest.raises(
-        ValueError, match=r"second_order adds rows of its own.*vllm_importance_sampling_correction=False"
+        ValueError, match=r"second_order makes rows of its own.*vllm_importance_sampling_correction=False"
     ):
         runs.trainer(tmp_path, second_order(kl_beta=0), use_vllm=True)
 
@@ -246,7 +246,7 @@ def test_the_reference_of_an_adapter_is_the_model_without_it(tmp_path):
 
 def test_what_a_batch_holds_beyond_text_is_named():
     extra = rows.to_batch([Row([1], [2, 3], 0, extra=True)], 0, "cpu")
-    with pytest.raises(ValueError, match="holds pixel_values, which rows that a method adds do not have"):
+    with pytest.raises(ValueError, match="holds pixel_values, which rows that a method makes do not have"):
         rows.merge({**extra, "pixel_values": torch.zeros(1, 3)}, extra, 0, PREFIX)
 
 
