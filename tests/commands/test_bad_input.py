@@ -67,7 +67,7 @@ def world(models, tmp_path) -> World:
         ({"micro_batch": 3}, ["micro_batch=3", "does not divide"]),
         ({"prompts": 9}, ["4 rows", "9 prompts", "lower prompts"]),
         ({"schedule": "sudden"}, ["sudden", "constant"]),
-        ({"task": "knights-knaves"}, ["one source of prompts: --dataset FILE, --task gsm8k --dataset FILE, or another --task"]),
+        ({"task": "knights-knaves"}, ["one source of prompts: --dataset FILE", "or another --task"]),
         ({"dataset": None}, ["one source of prompts", "--task gsm8k --dataset FILE"]),
         ({"task": "gsm8k", "dataset": None}, ["GSM8K's own file", "--dataset"]),
         ({"task": "gsm8k", "verifier": "math"}, ["--task gsm8k has its own", "leave out --verifier"]),

@@ -212,7 +212,7 @@ class Recipe:
         if needy is not None and not self.episodic:
             raise ValueError(
                 f"{needy.name} credits the turns of episodes, and {self.owner('rollout').name} answers in one; put "
-                f"agent(worlds=...) before it: agent(worlds=...) | {needy.name}(...)."
+                f"agent(worlds=...) before it, agent(worlds=...) | {needy.name}(...), or --task a world."
             )
         owner, depth = self.owner("rollout"), getattr(needy, "depth", 0)
         shown = getattr(owner, "window", 0)
