@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def _forms() -> dict[str, Any]:
 
     row = rows("boil", limit=1)[0]
     with Crowd(ScienceWorld) as worlds:
-        base = Agent(worlds=worlds, window=WINDOW, turns=STEPS, budget=10**6, view=Written())
+        base = Agent(worlds=worlds, window=WINDOW, turns=STEPS, budget=10**6, view=TextView(list_actions=False))
         texts = _played(base, row, Walker([]))
         split = tokenizer([texts.completion])
         found = {form: _played(replace(base, form=form), row, Walker(split)) for form in ("full", "window")}
@@ -89,13 +89,6 @@ def _share() -> dict[str, Any]:
         "setting": f"{EPISODES} episodes of coin collector side by side, actions of at most 8 tokens, Qwen3 of "
         f"{trainer.model.num_parameters() / 1e6:.1f} M parameters, one thread",
     }
-
-
-@dataclass(frozen=True)
-class Written(TextView):
-    """Shows no list of actions; the walker is told them by the world."""
-
-    list_actions: bool = False
 
 
 class Walker:

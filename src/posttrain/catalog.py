@@ -67,7 +67,7 @@ RECIPES = {
     "agent": RecipeEntry("episodes of many turns in a world", "posttrain.rl.agent:Agent"),
     "hgpo": RecipeEntry("credit by turns, from a hierarchy of shared histories", "posttrain.rl.hgpo:HGPO"),
     "gigpo": RecipeEntry("credit by episodes, and by turns in the same state", "posttrain.rl.baselines.gigpo:GiGPO"),
-    "step_grpo": RecipeEntry("credit by turns in the same state", "posttrain.rl.baselines.gigpo:StepGRPO"),
+    "same_state": RecipeEntry("credit by turns in the same state", "posttrain.rl.baselines.gigpo:SameState"),
     "oracle": RecipeEntry("credit by turns with the same last states", "posttrain.rl.baselines.gigpo:Oracle"),
     "empo2": RecipeEntry("exploration with tips, learnt by heart", "posttrain.rl.empo2:EMPO2"),
 }

@@ -12,7 +12,7 @@ from posttrain.bench.compare import CompareConfig, run
 from posttrain.bench.setups import reading, setup
 from posttrain.files import read_lines
 from posttrain.rl import EMPO2, Agent
-from posttrain.rl.engines.commands import CommandPolicy
+from posttrain.rl.command_policy import CommandPolicy
 from posttrain.tasks.worlds.crowd import Crowd
 
 ARMS = ("grpo", "gigpo:kl_beta=0", "hgpo:kl_beta=0", "empo2:write=template")
@@ -73,6 +73,8 @@ def test_an_agent_takes_the_settings_of_its_task_but_for_those_of_the_arm():
         ("empo2", "sums", "needs a world to act in"),
         ("rlad", "corridor", "needs a teacher"),
         ("upskill", "corridor", "needs prompts that name a strategy"),
+        ("hgpo", "corridor", "add kl_beta=0"),
+        ("grpo:temperature=0.5", "corridor", "has no temperature"),
     ],
 )
 def test_an_arm_that_does_not_fit_its_task_is_refused(arm, task, sentence):

@@ -2,14 +2,16 @@
 
 import pytest
 import torch
+from datasets import Dataset
 
 import tiny
 from engines import runs
 from engines.lights import HURT, FragileLights, lights, remembering
 from engines.test_trl_agreement import Replaying, split
-from posttrain.rl import ceeh, gigpo, grpo, hgpo
+from posttrain.rl import ceeh, entropy_bonus, gigpo, grpo, hgpo
 from posttrain.rl.agent import environment
-from posttrain.rl.engines import loop
+from posttrain.rl.engines import loop, trl_config
+from posttrain.rl.engines.trl import RecipeTrainer
 from posttrain.rl.turns import tokens_of
 
 CASES = {
@@ -114,6 +116,7 @@ def test_two_processes_and_the_loop_take_the_same_steps(launched, case):
     before, ours, _ = in_the_loop(case, sampled, 2, 4, 2)
     same(before, ours, seen["parameters"])
     assert seen["sums"][0] == seen["sums"][1]
+    assert seen["states"][0] == seen["states"][1]
     for generation in seen["generations"]:
         assert generation.sizes[0] == generation.sizes[1]
         assert generation.items == [sum(generation.trained)] * 2
@@ -147,13 +150,49 @@ def test_an_agent_needs_no_other_reward(tmp_path):
     assert runs.history(trained, "correct") == runs.history(trained, "agent/won")
 
 
-def test_an_agent_resumes_as_if_it_had_not_been_killed(tmp_path):
+@pytest.mark.parametrize("case", ["window ceeh", "empo2 off"])
+def test_an_agent_resumes_as_if_it_had_not_been_killed(tmp_path, case):
     shape = split(1, 1, 4) | {"save_strategy": "steps", "save_steps": 2, "prompts": 12}
-    whole = runs.trained(tmp_path / "whole", CASES["window ceeh"](), **shape)
-    runs.trainer(tmp_path / "cut", CASES["window ceeh"](), **shape | {"max_steps": 4}).train()
-    resumed = runs.trainer(tmp_path / "cut", CASES["window ceeh"](), **shape)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "cut" / "checkpoint-2"))
+    whole = runs.trained(tmp_path / "whole", CASES[case](), **shape)
+    resumed = runs.trainer(tmp_path / "whole", CASES[case](), **shape)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert torch.equal(runs.parameters(resumed), runs.parameters(whole))
+    assert resumed.method_state == whole.method_state
+
+
+@pytest.mark.parametrize("form", ["window", "full"])
+@pytest.mark.parametrize("mean", ["sequence", "token"])
+def test_a_reference_and_a_penalty_weigh_the_same_however_a_generation_is_cut(tmp_path, form, mean):
+    found, model = [], tiny.saved(tmp_path / "model", 0, scale=3.0)
+    for parts in (1, 4):
+        recipe = grpo(aggregation=mean, kl_beta=0.3) | lights(form) | entropy_bonus(weight=0.05)
+        options = split(1, 1, 2) | {"per_device_train_batch_size": 8 // parts, "gradient_accumulation_steps": parts}
+        built = runs.trainer(tmp_path / str(parts), recipe, model=model, **options)
+        before = runs.parameters(built)
+        built.train()
+        assert runs.history(built, "kl")[-1] > 0
+        found.append(runs.parameters(built) - before)
+    assert found[0].abs().max() > 1e-4
+    torch.testing.assert_close(found[1], found[0], atol=5e-7, rtol=1e-3)
+
+
+def test_tasks_that_are_remembered_need_ids(tmp_path):
+    rows = [{"prompt": row["prompt"]} for row in tiny.rows(4)]
+    with pytest.raises(ValueError, match="has no column `id`"):
+        RecipeTrainer(
+            tiny.model(0), None, runs.config(tmp_path), recipe=CASES["empo2 off"](),
+            train_dataset=Dataset.from_list(rows), processing_class=tiny.tokenizer(),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options", [{"vllm_mode": "server"}, {"vllm_mode": "colocate", "vllm_tensor_parallel_size": 2}]
+)
+def test_unequal_numbers_of_episodes_and_vllm_s_shared_calls_do_not_go_together(tmp_path, options):
+    args = runs.config(tmp_path, **options)
+    args.use_vllm = True
+    with pytest.raises(ValueError, match="use vllm_mode='colocate' and vllm_tensor_parallel_size=1"):
+        trl_config.check_episodes(args)
 
 
 def test_evaluation_plays_episodes_too(tmp_path):

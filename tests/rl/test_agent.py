@@ -7,7 +7,7 @@ import string
 import pytest
 
 import tiny
-from posttrain.rl import Agent, Sampled, Task
+from posttrain.rl import Agent, Row, Sampled, Task, agent
 from posttrain.rl.agent import environment, nearest
 from posttrain.rl.turns import tokens_of, trained, unrolled
 from posttrain.tasks.worlds.crowd import Crowd
@@ -290,9 +290,24 @@ def test_an_episode_has_no_more_turns_than_are_allowed(form):
     assert (len(row.turns), row.verdict, environment(row)) == (3, 0.0, 3.0)
 
 
-def test_a_budget_that_no_first_turn_fits_is_said():
-    with pytest.raises(ValueError, match="exceed budget=1; raise the budget"):
-        played(Script("up"), ladders(9), form="full", budget=1)
+def test_an_opening_that_exceeds_the_budget_drops_its_episode():
+    (row,) = played(Script("up"), ladders(9), form="full", budget=1)
+    assert math.isnan(row.verdict)
+    assert "exceed budget=1; raise the budget" in row.notes["failure"]
+    assert trained(row) == [0]
+
+
+def test_a_mask_that_is_one_short_is_an_error():
+    with pytest.raises(ValueError, match="3 tokens and 2 entries of turn_of"):
+        Row([1], [2, 3, 4], 0, turn_of=[0, -1])
+
+
+def test_an_agent_says_what_it_lacks():
+    with pytest.raises(ValueError, match="no worlds to act in"):
+        agent().check()
+    with pytest.raises(ValueError, match="which these worlds do not list"):
+        agent(worlds=Crowd(Ladder, listed=False), fine=0.1).check()
+    assert agent(worlds=Crowd(Ladder)).check() == []
 
 
 @pytest.mark.parametrize("budget", [*range(80, 400, 7), 4500])

@@ -8,7 +8,7 @@ import torch
 
 from posttrain.rl import Row, agent, hgpo
 from posttrain.rl.agent import environment
-from posttrain.rl.engines.commands import CommandPolicy
+from posttrain.rl.command_policy import CommandPolicy
 from posttrain.rl.engines.loop import train
 from posttrain.tasks.worlds.corridor import FORWARD, LEFT, LOOK, RIGHT, TURN, Corridor, corridors
 from posttrain.tasks.worlds.crowd import Crowd

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posttrain.rl.embedding import HashedNGrams, cosines
+from posttrain.rl.embedding import HashedNGrams, cosines, kept
 
 TEXTS = st.text(max_size=60)
 
@@ -38,6 +38,22 @@ def test_the_cosine_of_nothing_is_zero():
     embed = HashedNGrams(16)
     assert cosines(embed(["", "word"]), embed([""])[0]).tolist() == [0, 0]
     assert embed([]).shape == (0, 16)
+
+
+def test_each_text_is_embedded_once_and_new_ones_together():
+    calls = []
+
+    def embed(texts):
+        calls.append(list(texts))
+        return np.array([[len(text), 1.0] for text in texts])
+
+    vectors = kept(embed, most=3)
+    assert vectors(["a", "bb", "a"]).tolist() == [[1, 1], [2, 1], [1, 1]]
+    assert vectors(["bb", "ccc"]).tolist() == [[2, 1], [3, 1]]
+    assert calls == [["a", "bb"], ["ccc"]]
+    vectors(["dddd"])
+    assert vectors(["a"]).tolist() == [[1, 1]], "made anew once too many were kept"
+    assert calls[-1] == ["a"]
 
 
 def test_dimensions_must_be_positive():

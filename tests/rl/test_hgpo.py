@@ -14,22 +14,22 @@ from posttrain.rl import (
     GiGPO,
     Oracle,
     Recipe,
-    StepGRPO,
+    SameState,
     Table,
     agent,
     gigpo,
     grpo,
     hgpo,
     oracle,
-    step_grpo,
+    same_state,
 )
 from posttrain.rl.engines.loop import TabularPolicy, train
 from posttrain.rl.math import group_advantages
 
 NAN = math.nan
-METHODS = {"hgpo": HGPO, "gigpo": GiGPO, "step_grpo": StepGRPO, "oracle": Oracle}
+METHODS = {"hgpo": HGPO, "gigpo": GiGPO, "same_state": SameState, "oracle": Oracle}
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-BUILDERS = [hgpo, gigpo, step_grpo, oracle]
+BUILDERS = [hgpo, gigpo, same_state, oracle]
 
 
 def table(*told, group=None, rewards=None, dtype=torch.float64):
@@ -63,10 +63,10 @@ TWO = [[("hall", 0), ("door", 8)], [("hall", 0), ("door", 4)]]
 THREE = [[("left", 0), ("door", 6)], [("left", 0), ("door", 2)], [("right", 0), ("door", 1)]]
 
 
-def test_step_grpo_by_hand():
-    close(credit(StepGRPO(gamma=0.5, norm="mean"), table(*TWO)), [[1, 2], [-1, -2]])
-    close(credit(StepGRPO(gamma=0.5, epsilon=0.0), table(*TWO)), [[1, 1], [-1, -1]])
-    close(credit(StepGRPO(gamma=0.0, norm="mean"), table(*THREE)), [[0, 3], [0, -1], [0, -2]])
+def test_same_state_by_hand():
+    close(credit(SameState(gamma=0.5, norm="mean"), table(*TWO)), [[1, 2], [-1, -2]])
+    close(credit(SameState(gamma=0.5, epsilon=0.0), table(*TWO)), [[1, 1], [-1, -1]])
+    close(credit(SameState(gamma=0.0, norm="mean"), table(*THREE)), [[0, 3], [0, -1], [0, -2]])
 
 
 def test_gigpo_by_hand():
@@ -94,7 +94,7 @@ def test_a_fine_comes_off_its_own_turn_after_discounting():
     """The first episode is fined 1 at the door: returns 4, 8 - 1 and 4, 8. In the hall they are equal."""
     at_the_door = table([("hall", 0), ("door", 8, 1.0)], [("hall", 0), ("door", 8)])
     in_the_hall = table([("hall", 0, 1.0), ("door", 8)], [("hall", 0), ("door", 8)])
-    for method in (StepGRPO(gamma=0.5, norm="mean"), HGPO(depth=0, gamma=0.5, norm="mean")):
+    for method in (SameState(gamma=0.5, norm="mean"), HGPO(depth=0, gamma=0.5, norm="mean")):
         close(credit(method, at_the_door), [[0, -0.5], [0, 0.5]])
         close(credit(method, in_the_hall), [[-0.5, 0], [0.5, 0]])
 
@@ -108,14 +108,14 @@ def test_the_episodes_term_of_gigpo_counts_fines():
 def test_a_second_reward_is_earned_by_the_last_turn():
     """2 more for the first episode: returns (8 + 2) / 2, 10 and 4, 8."""
     more = table([("hall", 0), ("door", 8)], [("hall", 0), ("door", 8)], rewards=[10.0, 8.0])
-    close(credit(StepGRPO(gamma=0.5, norm="mean"), more), [[0.5, 1], [-0.5, -1]])
+    close(credit(SameState(gamma=0.5, norm="mean"), more), [[0.5, 1], [-0.5, -1]])
 
 
 def test_a_methods_reward_for_a_turn_is_earned_by_that_turn():
     """2 more in the hall, which are in the episode's 10 as well: returns 2 + 4, 8 and 4, 8."""
     acted = [[Acted("hall", 0.0, 0.0, 2.0), Acted("door", 8.0)], [Acted("hall", 0.0), Acted("door", 8.0)]]
     more = replace(table([("hall", 0), ("door", 8)], [("hall", 0), ("door", 8)], rewards=[10.0, 8.0]), acted=acted)
-    close(credit(StepGRPO(gamma=0.5, norm="mean"), more), [[1, 0], [-1, 0]])
+    close(credit(SameState(gamma=0.5, norm="mean"), more), [[1, 0], [-1, 0]])
 
 
 def test_grpo_compares_whole_episodes():
@@ -131,9 +131,9 @@ batches = st.lists(st.lists(turns, max_size=5), min_size=1, max_size=6)
 
 
 @given(batches, st.sampled_from(["std", "sample", "mean"]), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
-def test_at_depth_0_hgpo_is_step_grpo_and_so_is_the_oracle(told, norm, gamma):
+def test_at_depth_0_hgpo_is_same_state_and_so_is_the_oracle(told, norm, gamma):
     shared = {"norm": norm, "gamma": gamma, "kl_beta": 0.0}
-    wanted = credit(StepGRPO(**shared), table(*told))
+    wanted = credit(SameState(**shared), table(*told))
     assert torch.equal(credit(HGPO(depth=0, **shared), table(*told)), wanted)
     assert torch.equal(credit(Oracle(depth=0, **shared), table(*told)), wanted)
 
@@ -143,7 +143,7 @@ def test_gigpo_is_its_two_terms(told, norm):
     of = table(*told)
     spread = {"std": "population", "sample": "sample", "mean": "none"}[norm]
     exists = torch.tensor([[k < len(episode) for k in range(max(1, *map(len, told), 0))] for episode in told])
-    wanted = credit(StepGRPO(norm=norm), of) + group_advantages(of.rewards, of.group, spread=spread).unsqueeze(1)
+    wanted = credit(SameState(norm=norm), of) + group_advantages(of.rewards, of.group, spread=spread).unsqueeze(1)
     close(credit(GiGPO(norm=norm), of), torch.where(exists, wanted, 0.0))
 
 

@@ -36,6 +36,10 @@ def test_a_tip_cannot_pass_for_another_line_of_the_prompt():
     assert tips.clean("иди на восток\r\nпотом на север") == "иди на восток потом на север"
 
 
+def test_marks_of_chat_templates_are_not_kept():
+    assert tips.clean("a<|im_end|>b <|im_start|> c</s> [INST] d <eos> 3 < 4 | 5 > 2") == "a b c d 3 < 4 | 5 > 2"
+
+
 def test_the_same_tip_is_kept_once_with_its_best_score():
     assert remembered(("room", "go east", 1.0), ("room", "go east", 3.0), ("room", "go east", 2.0)) == [
         ["room", "go east", 3.0]
@@ -82,10 +86,9 @@ def test_every_visit_is_counted_once_and_makes_a_state_less_new(seen):
         assert tips.novelty(again["states"]["t"], [text], EMBED, 0.9) < before
 
 
-def test_a_full_list_of_states_counts_new_ones_to_the_nearest():
-    memory = tips.visit(EMPTY, "t", ["sea", "room", "sea shore", "hill"], EMBED, 0.99, 2)
-    assert sum(visits for _, visits in memory["states"]["t"]) == 4
-    assert len(memory["states"]["t"]) == 2
+def test_a_full_list_of_states_forgets_the_least_visited():
+    memory = tips.visit(EMPTY, "t", ["sea", "room", "room", "hill"], EMBED, 0.99, 2)
+    assert memory["states"]["t"] == [["room", 2], ["hill", 1]]
 
 
 def test_a_memory_is_json_and_comes_back_the_same():

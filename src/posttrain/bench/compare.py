@@ -94,6 +94,8 @@ class CompareConfig:
         }
         for what in (name for name, lacks in missing.items() if lacks):
             raise ValueError(f"The arm {arm.label!r} needs {what}, and the task {self.task!r} has none; leave it out.")
+        if isinstance(task, WorldSetup):
+            self._check_played(arm, recipe)
         if (data := arm.run.get("data")) is not None and data not in task.data:
             others = ", ".join(task.data) or "none"
             raise ValueError(
@@ -102,6 +104,14 @@ class CompareConfig:
         size = arm.run.get("group_size", self.group_size)
         check_group_size(size)
         recipe.check_group_size(size)
+
+    def _check_played(self, arm: Arm, recipe: Any) -> None:
+        """Reject what the loop, which trains in worlds, does not do."""
+        if recipe.settings.kl_beta:
+            raise ValueError(f"The arm {arm.label!r} has a KL to a reference, which worlds here do not; add kl_beta=0.")
+        unused = {"temperature": "temperature" in arm.run, "noise": self.noise > 0, "slices": self.slices > 1}
+        if found := [name for name, is_set in unused.items() if is_set]:
+            raise ValueError(f"The task {self.task!r} is played, and has no {' and no '.join(found)}; leave it out.")
 
     @property
     def seed_list(self) -> list[int]:

@@ -29,7 +29,7 @@ def play(job: Job, task: WorldSetup) -> None:
     job.log.unlink(missing_ok=True)
     arm = arms.parse(job.arm)
     policy, worlds = task.policy(job.seed), Crowd(task.world, threads=1)
-    recipe = recipe_of(arm, task, worlds)
+    recipe = recipe_of(arm, task, worlds, job.seed)
     rows = task.rows(job.seed)[: arm.run.get("prompts", job.prompts)]
     optimizer = torch.optim.Adam(policy.parameters(), lr=job.learning_rate)
     start, actions = time.perf_counter(), 0.0
@@ -48,6 +48,10 @@ def play(job: Job, task: WorldSetup) -> None:
         ),
         start=1,
     ):
+        if "agent/won" not in metrics:
+            raise RuntimeError(
+                f"Every episode of generation {step} was dropped; the world of {job.task!r} does not work."
+            )
         actions += metrics["agent/turns"] * len(rows) * arm.run.get("group_size", job.group_size)
         seconds = round(time.perf_counter() - start, 1)
         found = {**metrics, "step": step, "correct": metrics["agent/won"], "actions": actions, "seconds": seconds}
@@ -61,7 +65,7 @@ def play(job: Job, task: WorldSetup) -> None:
     append_line(job.log, {"step": job.steps, **record})
 
 
-def recipe_of(arm: arms.Arm, task: WorldSetup, worlds: Any) -> Recipe:
+def recipe_of(arm: arms.Arm, task: WorldSetup, worlds: Any, seed: int = 0) -> Recipe:
     """The arm's recipe, with an agent before it if it has none; the task's fields go to whichever agent it is."""
     from dataclasses import fields, replace
 
@@ -74,7 +78,7 @@ def recipe_of(arm: arms.Arm, task: WorldSetup, worlds: Any) -> Recipe:
     given = {option for part in arm.parts for option in part.options}
     owner = built.owner("rollout")
     known = {f.name for f in fields(owner)} - given
-    chosen = {name: value for name, value in task.agent.items() if name in known}
+    chosen = {name: value for name, value in {**task.agent, "mode_seed": seed}.items() if name in known}
     methods = tuple(replace(m, worlds=worlds, **chosen) if isinstance(m, Agent) else m for m in built.methods)
     return Recipe(built.base, methods)
 

@@ -118,7 +118,7 @@ def train(data: Data, recipe: Any, run_config: Any, agent: Any = None, world: Wo
     if data.task in NAMES:
         rows, verify, recipe = _play(data, recipe, agent, world or WorldOptions())
     else:
-        recipe.check_turns()
+        recipe.check()
         rows, verify = _rows(data)
         rows = _as_chat(rows, data)
     run_config = replace(run_config, trl={key: literal(str(value)) for key, value in run_config.trl.items()})
@@ -147,7 +147,7 @@ def _play(data: Data, recipe: Any, agent: Any, options: WorldOptions) -> tuple[l
     rows = rows * options.repeat
     chat = load_tokenizer(data.model).chat_template is not None if options.chat is None else options.chat
     shown = options.list_actions
-    view = ChatView(list_actions=shown) if chat else TextView(list_actions=shown)
+    view = ChatView(reply=options.reply, list_actions=shown) if chat else TextView(list_actions=shown)
     acting = agent or recipe.owner("rollout")
     listed = shown or acting.invalid == "snap" or acting.fine > 0
     given = {"worlds": Crowd(make, deadline=options.deadline, listed=listed), "view": view}

@@ -33,6 +33,8 @@ class WorldOptions:
     """Whether prompts are chat messages; by default if the model has a chat template."""
     list_actions: bool = True
     """Show the admissible actions at every turn."""
+    reply: str = "Answer with the action alone, on one line."
+    """Ends every chat prompt; an action between <action> and </action> is read from a longer answer."""
 
     def __post_init__(self) -> None:
         for name in ("games", "repeat"):

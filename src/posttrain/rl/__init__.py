@@ -10,7 +10,7 @@ A recipe goes to an engine: `posttrain.rl.engines.trl.RecipeTrainer`, or the ref
 from posttrain.rl.agent import Agent
 from posttrain.rl.baselines.c_rl import CRL
 from posttrain.rl.baselines.entropy_bonus import EntropyBonus
-from posttrain.rl.baselines.gigpo import GiGPO, Oracle, StepGRPO
+from posttrain.rl.baselines.gigpo import GiGPO, Oracle, SameState
 from posttrain.rl.baselines.kdrl import KDRL, OPD
 from posttrain.rl.baselines.length_penalty import LCR1, LengthPenalty
 from posttrain.rl.batch import Acted, Credit, Live, Memory, Row, Sampled, Sampler, Table, Task, Turn
@@ -30,8 +30,8 @@ from posttrain.rl.builders import (
     opd,
     oracle,
     rlad,
+    same_state,
     second_order,
-    step_grpo,
     upskill,
 )
 from posttrain.rl.ceeh import CEEH
@@ -47,10 +47,59 @@ from posttrain.rl.second_order import SecondOrder
 from posttrain.rl.upskill import UpSkill
 
 __all__ = [
-    "CEEH", "CRL", "EMPO2", "GRPO", "HGPO", "KDRL", "LCR1", "OPD", "RLAD", "Acted", "Agent", "Credit", "EngineDefault",
-    "EntropyBonus", "GiGPO", "LengthPenalty", "Live", "Loss", "Memory", "Method", "Normalizer", "Oracle", "Recipe",
-    "RecipeClash", "Row", "Sampled", "Sampler", "Score", "SecondOrder", "Settings", "StepGRPO", "Table", "Task", "Turn",
+    "CEEH",
+    "CRL",
+    "EMPO2",
+    "GRPO",
+    "HGPO",
+    "KDRL",
+    "LCR1",
+    "OPD",
+    "RLAD",
+    "Acted",
+    "Agent",
+    "Credit",
+    "EngineDefault",
+    "EntropyBonus",
+    "GiGPO",
+    "LengthPenalty",
+    "Live",
+    "Loss",
+    "Memory",
+    "Method",
+    "Normalizer",
+    "Oracle",
+    "Recipe",
+    "RecipeClash",
+    "Row",
+    "SameState",
+    "Sampled",
+    "Sampler",
+    "Score",
+    "SecondOrder",
+    "Settings",
+    "Table",
+    "Task",
+    "Turn",
     "UpSkill",
-    "adapt", "agent", "c_rl", "ceeh", "empo2", "engine_default", "entropy_bonus", "gigpo", "grpo", "hgpo", "kdrl",
-    "lc_r1", "length_penalty", "opd", "oracle", "policy_loss", "rlad", "second_order", "step_grpo", "upskill",
+    "adapt",
+    "agent",
+    "c_rl",
+    "ceeh",
+    "empo2",
+    "engine_default",
+    "entropy_bonus",
+    "gigpo",
+    "grpo",
+    "hgpo",
+    "kdrl",
+    "lc_r1",
+    "length_penalty",
+    "opd",
+    "oracle",
+    "policy_loss",
+    "rlad",
+    "same_state",
+    "second_order",
+    "upskill",
 ]  # fmt: skip

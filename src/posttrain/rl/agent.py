@@ -16,12 +16,15 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from posttrain.rl.batch import Acted, Row, Sampled, Sampler, Task, Turn
 from posttrain.rl.method import Method
 from posttrain.tasks.worlds.crowd import Failure, Seen
 from posttrain.tasks.worlds.view import Past, TextView, View
+
+if TYPE_CHECKING:
+    from posttrain.rl.recipe import Recipe
 
 Form = Literal["full", "window"]
 
@@ -38,12 +41,15 @@ class Worlds(Protocol):
         ...
 
 
+NOWHERE = "This agent has no worlds to act in; give it worlds=Crowd(...), or --task a world."
+
+
 class Nowhere:
     """No worlds yet."""
 
     def reset(self, tasks: Sequence[Mapping[str, Any]]) -> list[Seen | Failure]:
         """Raises."""
-        raise ValueError("This agent has no worlds to act in; give it worlds=Crowd(...), or --task a world.")
+        raise ValueError(NOWHERE)
 
     def step(self, moves: Mapping[int, str]) -> dict[int, Seen | Failure]:
         """Never called."""
@@ -79,13 +85,13 @@ class Episode:
     """The turn of each of `ids`, -1 for what the world said."""
     inadmissible: int = 0
     """Actions that were not among those listed."""
-    full: bool = False
+    spent: bool = False
     """Whether the token budget is used up."""
 
     @property
     def live(self) -> bool:
         """Whether it goes on."""
-        return isinstance(self.seen, Seen) and not self.seen.done and not self.full
+        return isinstance(self.seen, Seen) and not self.seen.done and not self.spent
 
     @property
     def dropped(self) -> bool:
@@ -104,8 +110,13 @@ class Episode:
 
     @property
     def text(self) -> str:
-        """What was seen and done, for people and for tips."""
+        """What was seen and done, for people."""
         return "\n".join(line for turn in self.past for line in (turn.observation, f"> {turn.action}"))
+
+    @property
+    def story(self) -> str:
+        """The same with what was seen last."""
+        return f"{self.text}\n{self.seen.observation}" if isinstance(self.seen, Seen) else self.text
 
 
 def environment(row: Row) -> float:
@@ -157,6 +168,17 @@ class Agent(Method):
         if not 0 <= self.fine < math.inf:
             raise ValueError(f"fine={self.fine} must be finite and not negative; HGPO uses 0.1.")
 
+    def check(self, recipe: Recipe) -> list[str]:
+        """There are worlds, and they list their actions if this agent needs them to."""
+        if isinstance(self.worlds, Nowhere):
+            raise ValueError(NOWHERE)
+        if not getattr(self.worlds, "listed", True) and (self.invalid == "snap" or self.fine):
+            raise ValueError(
+                "invalid='snap' and fine need the admissible actions, which these worlds do not list; use "
+                "Crowd(listed=True)."
+            )
+        return []
+
     async def rollout(self, tasks: Sequence[Task], sampler: Sampler, state: Any) -> list[Row]:
         """One episode per task."""
         episodes, share = await self.timed(tasks, sampler, Guide())
@@ -169,8 +191,8 @@ class Agent(Method):
         return episodes, 1 - sampling.seconds / max(time.perf_counter() - began, 1e-9)
 
     def diagnose_rows(self, rows: Sequence[Row]) -> dict[str, Sequence[float]]:
-        """How episodes went: won, turns, dropped, inadmissible actions, time outside sampling."""
-        names = ("won", "turns", "dropped", "inadmissible", "world_share")
+        """How episodes went: won, earned, turns, dropped, inadmissible actions, time outside sampling."""
+        names = ("won", "earned", "turns", "dropped", "inadmissible", "world_share")
         return {f"agent/{name}": [float(row.notes.get(name, math.nan)) for row in rows] for name in names}
 
     async def play(self, tasks: Sequence[Task], sampler: Sampler, guide: Guide | None = None) -> list[Episode]:
@@ -178,6 +200,9 @@ class Agent(Method):
         guide = guide or Guide()
         seen = self.worlds.reset([task.row for task in tasks])
         episodes = [Episode(task, first) for task, first in zip(tasks, seen, strict=True)]
+        if self.form == "full":
+            for episode in episodes:
+                self._open(episode, sampler)
         for _ in range(self.turns):  # every process samples equally often
             live = [episode for episode in episodes if episode.live]
             tips = guide.tips(live)
@@ -197,14 +222,20 @@ class Agent(Method):
         if self.form == "window":
             past = episode.past[-self.window :] if self.window else []
             return sampler.encode(self.view.window(task, past, seen.observation, seen.actions, tips))
-        if not episode.prompt_ids:
-            episode.prompt_ids = sampler.encode(self.view.opening(task, seen.observation, seen.actions))
-            if len(episode.prompt_ids) + self.turn_tokens > self.budget:
-                raise ValueError(
-                    f"The first prompt of an episode has {len(episode.prompt_ids)} tokens, which with an action of "
-                    f"{self.turn_tokens} exceed budget={self.budget}; raise the budget, or use form='window'."
-                )
         return [*episode.prompt_ids, *episode.ids]
+
+    def _open(self, episode: Episode, sampler: Sampler) -> None:
+        """Write the opening of a dialogue; an episode for which it is too long is dropped."""
+        if isinstance(seen := episode.seen, Failure):
+            return
+        task = text_of(episode.task.prompt)
+        episode.prompt_ids = sampler.encode(self.view.opening(task, seen.observation, seen.actions))
+        if len(episode.prompt_ids) + self.turn_tokens > self.budget:
+            episode.seen = Failure(
+                "long",
+                f"the first prompt has {len(episode.prompt_ids)} tokens, which with an action of {self.turn_tokens} "
+                f"exceed budget={self.budget}; raise the budget, or use form='window'",
+            )
 
     def _act(
         self,
@@ -257,8 +288,8 @@ class Agent(Method):
             assert isinstance(episode.seen, Seen)
             addition = bridge(sampler, self.view.then(episode.seen.observation, episode.seen.actions), sample)
             total = len(episode.prompt_ids) + len(episode.ids) + len(addition) + self.turn_tokens
-            episode.full = total > self.budget
-            if episode.full:
+            episode.spent = total > self.budget
+            if episode.spent:
                 return
             episode.ids = [*episode.ids, *addition]
             episode.turn_of = [*episode.turn_of, *[-1] * len(addition)]
@@ -286,6 +317,7 @@ class Agent(Method):
             notes={
                 **(notes or {}),
                 "won": math.nan if episode.dropped else float(episode.won),
+                "earned": math.nan if episode.dropped else episode.earned,
                 "turns": len(episode.turns),
                 "dropped": float(episode.dropped),
                 "inadmissible": episode.inadmissible / max(len(episode.turns), 1),

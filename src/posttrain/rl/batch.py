@@ -73,6 +73,8 @@ class Task:
     """Place among the rows of all ranks, from 0."""
     row: Mapping[str, Any] = field(default_factory=dict)
     """The data set's row."""
+    key: str = ""
+    """The stable id of the prompt, by which methods remember it; the same as in `Table.prompt_key`."""
 
 
 class Acted(NamedTuple):
@@ -142,6 +144,13 @@ class Row:
     """The prompt it was sampled after, where that is not `prompt_ids`."""
     verdict: float | None = None
     """1.0 or 0.0 where the rollout itself knows whether the task is solved, NaN where the episode is dropped."""
+
+    def __post_init__(self) -> None:
+        if self.turn_of and len(self.turn_of) != len(self.ids):
+            raise ValueError(
+                f"A row has {len(self.ids)} tokens and {len(self.turn_of)} entries of turn_of; give one per token, or "
+                "one of the world's is trained."
+            )
 
     @property
     def key(self) -> str:

@@ -12,7 +12,7 @@ from typing import ParamSpec
 from posttrain.rl.agent import Agent
 from posttrain.rl.baselines.c_rl import CRL
 from posttrain.rl.baselines.entropy_bonus import EntropyBonus
-from posttrain.rl.baselines.gigpo import GiGPO, Oracle, StepGRPO
+from posttrain.rl.baselines.gigpo import GiGPO, Oracle, SameState
 from posttrain.rl.baselines.kdrl import KDRL, OPD
 from posttrain.rl.baselines.length_penalty import LCR1, LengthPenalty
 from posttrain.rl.ceeh import CEEH
@@ -55,5 +55,5 @@ agent = _builder("agent", Agent)
 empo2 = _builder("empo2", EMPO2)
 hgpo = _builder("hgpo", HGPO)
 gigpo = _builder("gigpo", GiGPO)
-step_grpo = _builder("step_grpo", StepGRPO)
+same_state = _builder("same_state", SameState)
 oracle = _builder("oracle", Oracle)

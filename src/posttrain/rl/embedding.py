@@ -45,6 +45,29 @@ def _hashed(text: str, dimensions: int) -> np.ndarray:
     return vector / length if length else vector
 
 
+def kept(embed: Embedder, most: int = 65_536) -> Embedder:
+    """The same vectors, each text embedded once; all texts that are new in a call are embedded together.
+
+    Args:
+        embed: Any embedder.
+        most: Vectors that are kept; then all are made anew.
+    """
+    known: dict[str, np.ndarray] = {}
+
+    def vectors(texts: Sequence[str]) -> np.ndarray:
+        if len(known) > most:
+            known.clear()
+        if fresh := list(dict.fromkeys(text for text in texts if text not in known)):
+            known.update(zip(fresh, embed(fresh), strict=True))
+        return np.stack([known[text] for text in texts]) if len(texts) else embed([])
+
+    return vectors
+
+
+kept_of = lru_cache(maxsize=8)(kept)
+"""One such function per embedder."""
+
+
 def cosines(vectors: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(N,) cosine of each row (N, D) with a vector (D,); 0 where either has no length."""
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(other)

@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -38,11 +38,14 @@ from torch import Tensor
 from posttrain.rl import tips as memories
 from posttrain.rl.agent import Agent, Episode, Guide, text_of
 from posttrain.rl.batch import Live, Memory, Row, Sampler, Table, Task
-from posttrain.rl.embedding import Embedder, HashedNGrams
+from posttrain.rl.embedding import Embedder, HashedNGrams, kept_of
 from posttrain.rl.method import Score, Settings
 from posttrain.tasks.worlds.crowd import Seen
 
 Mode = Literal["on", "on_tips", "off"]
+
+TOLD = 8000
+"""At most so many of an episode's last characters are shown to whoever writes a tip."""
 
 
 @dataclass
@@ -66,9 +69,9 @@ class Remembering(Guide):
 
     def _of(self, episode: Episode) -> list[str]:
         assert isinstance(episode.seen, Seen)
-        known = self.memory["tips"].get(key_of(episode), [])
+        known = self.memory["tips"].get(episode.task.key, [])
         method = self.method
-        return memories.retrieve(known, episode.seen.observation, method.embed, method.similarity, method.tips)
+        return memories.retrieve(known, episode.seen.observation, method.vectors, method.similarity, method.tips)
 
 
 @dataclass(frozen=True)
@@ -91,8 +94,9 @@ class EMPO2(Agent):
     """Weight of r_int; 0 switches it off (the paper tries 0.5 and 2)."""
     tips: int = 10
     """At most so many are shown at a turn."""
-    similarity: float = 0.5
-    """A tip applies, and a state was seen before, if the cosine to it is above this."""
+    similarity: float = 0.9
+    """A tip applies, and a state was seen before, if the cosine to it is above this (the paper: 0.5 with MiniLM;
+    hashed words of one game's rooms are nearer to each other)."""
     capacity: int = 1000
     """Tips and states remembered of each task; the oldest tips leave first."""
     write: Literal["policy", "template"] = "policy"
@@ -110,8 +114,8 @@ class EMPO2(Agent):
     """The ratio's upper bound is 1 + clip_high."""
     dual_clip: float = 10.0
     """Upper bound of the ratio where the advantage is negative."""
-    kl_beta: float = 0.0
-    """Weight of the k3 KL to the reference policy (WebShop: 0.01)."""
+    kl_beta: float | None = None
+    """Weight of the k3 KL to the reference policy; None leaves it open, which is none (WebShop: 0.01)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,6 +145,11 @@ class EMPO2(Agent):
         if self.old == "no_tips" or not self.with_memory or not self.off_policy:
             return ()
         return [Score("tips", prompts_of_row=_sampled_after, rows=_is_swapped)]
+
+    @property
+    def vectors(self) -> Embedder:
+        """The embedder, which sees each text once."""
+        return kept_of(self.embed)
 
     def initial_state(self) -> dict[str, Any]:
         """No tips, no states, no generation yet."""
@@ -173,10 +182,10 @@ class EMPO2(Agent):
         lessons = await self.lessons(episodes, sampler) if sampler.training else [[] for _ in episodes]
         rows = []
         for episode, found in zip(episodes, lessons, strict=True):
-            seen = [turn.observation for turn in episode.past]
-            notes = {"mode": mode, "seen": seen, "tips": [list(tip) for tip in found], "world_share": share}
+            led_to = _led_to(episode)
+            notes = {"mode": mode, "seen": led_to, "tips": [list(tip) for tip in found], "world_share": share}
             if self.novelty and sampler.training:
-                self._reward_novelty(episode, seen, state)
+                self._reward_novelty(episode, led_to, state)
             rows.append(self.row(episode, notes))
         return rows
 
@@ -185,21 +194,22 @@ class EMPO2(Agent):
         ended = [episode for episode in episodes if not episode.dropped and episode.turns]
         written = [""] * len(ended)
         if self.write == "policy":
-            prompts = [sampler.encode(self.view.reflection(text_of(e.task.prompt), e.text, e.earned)) for e in ended]
+            prompts = [
+                sampler.encode(self.view.reflection(text_of(e.task.prompt), e.story[-TOLD:], e.earned)) for e in ended
+            ]
             samples = await sampler(prompts, max_tokens=self.tip_tokens)
             written = [memories.clean(sampler.decode(sample.ids)) for sample in samples]
         found = {id(episode): _tips(episode, lesson) for episode, lesson in zip(ended, written, strict=True)}
         return [found.get(id(episode), []) for episode in episodes]
 
-    def _reward_novelty(self, episode: Episode, seen: Sequence[str], state: Mapping[str, Any]) -> None:
+    def _reward_novelty(self, episode: Episode, led_to: Sequence[str], state: Mapping[str, Any]) -> None:
         """Add r_int to the turns of an episode, for the states they led to."""
-        after = [*seen[1:], episode.seen.observation] if isinstance(episode.seen, Seen) and seen else []
-        known = state["states"].get(key_of(episode), [])
-        bonuses = memories.novelty(known, after, self.embed, self.similarity)
+        known = state["states"].get(episode.task.key, [])
+        bonuses = memories.novelty(known, led_to, self.vectors, self.similarity)
         episode.turns = [
             turn._replace(acted=turn.acted._replace(bonus=self.novelty * bonus))
-            for turn, bonus in zip(episode.turns, bonuses, strict=False)
-        ] or episode.turns
+            for turn, bonus in zip(episode.turns[: len(bonuses)], bonuses, strict=True)
+        ]
 
     async def reward(self, rows: Sequence[Row]) -> list[float]:
         """The novelty of an episode's states."""
@@ -212,7 +222,7 @@ class EMPO2(Agent):
             memory = memories.add(memory, key, [memories.Tip(*tip) for tip in notes["tips"]], self.capacity)
             if self.novelty:
                 seen = notes["seen"]
-                memory = memories.visit(memory, key, seen, self.embed, self.similarity, self.capacity)
+                memory = memories.visit(memory, key, seen, self.vectors, self.similarity, self.capacity)
         memory["generation"] = state["generation"] + 1
         metrics = {
             "empo2/tips": float(sum(map(len, memory["tips"].values()))),
@@ -243,7 +253,8 @@ class EMPO2(Agent):
     def diagnose(self, live: Live) -> dict[str, Tensor]:
         """The ratio off policy, where tips made the action likelier or less likely, and what the floor leaves out."""
         swapped = live.column("swapped") != 0
-        ratio = (live.logp.detach() - self.anchor(live)).exp() if self.fills("anchor") else torch.ones_like(live.logp)
+        anchor = self.anchor(live) if self.fills("anchor") else live.logp_old
+        ratio = (live.logp.detach() - anchor).exp()
         low = (live.logp.detach() < math.log(self.floor)).to(live.logp.dtype) if self.floor else ratio * 0
         nothing = torch.full_like(ratio, math.nan)
         return {
@@ -252,18 +263,18 @@ class EMPO2(Agent):
         }
 
 
-def key_of(episode: Episode) -> str:
-    """The task whose memory an episode shares."""
-    return Row([], [], episode.task.group, episode.task.row).key
+def _led_to(episode: Episode) -> list[str]:
+    """The states that the turns of an episode led to; none of a dropped one."""
+    if not isinstance(episode.seen, Seen):
+        return []
+    return [turn.observation for turn in episode.past[1:]] + [episode.seen.observation] * bool(episode.past)
 
 
 def _tips(episode: Episode, lesson: str) -> list[memories.Tip]:
-    """One tip per turn: the lesson, what was done there, and what the episode earned."""
-    words = f"{lesson} " if lesson else ""
+    """One tip per turn: what was done there, what the episode earned, and the lesson."""
+    end = f": {lesson}" if lesson else ""
     return [
-        memories.Tip(
-            turn.observation, memories.clean(f"{words}{turn.action} earned {episode.earned:g}"), episode.earned
-        )
+        memories.Tip(turn.observation, memories.clean(f"{turn.action} earned {episode.earned:g}{end}"), episode.earned)
         for turn in episode.past
     ]
 
@@ -283,7 +294,7 @@ async def adapt(
 
     Args:
         method: Its memory is used and grows; its modes and novelty are not.
-        tasks: Played in every round.
+        tasks: Played in every round; tips are kept by their `key`.
         sampler: The policy.
         state: A memory, such as `initial_state()` or that of a checkpoint.
         rounds: At least 1.
@@ -291,12 +302,13 @@ async def adapt(
     Returns:
         The memory, and the mean return of each round's episodes that were not dropped.
     """
+    if rounds < 1:
+        raise ValueError(f"rounds={rounds} must be at least 1.")
     memory, earned = dict(state), list[float]()
-    frozen = replace(method, novelty=0.0)
     for _ in range(rounds):
-        episodes = await frozen.play(tasks, sampler, Remembering(frozen, memory, "on_tips"))
-        for episode, tips in zip(episodes, await frozen.lessons(episodes, sampler), strict=True):
-            memory = memories.add(memory, key_of(episode), tips, frozen.capacity)
+        episodes = await method.play(tasks, sampler, Remembering(method, memory, "on_tips"))
+        for episode, tips in zip(episodes, await method.lessons(episodes, sampler), strict=True):
+            memory = memories.add(memory, episode.task.key, tips, method.capacity)
         returns = [episode.earned for episode in episodes if not episode.dropped]
         earned.append(sum(returns) / len(returns) if returns else math.nan)
     return memory, earned

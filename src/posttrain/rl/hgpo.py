@@ -24,12 +24,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from posttrain.rl.agent import Agent
 from posttrain.rl.batch import Credit, Table
 from posttrain.rl.hierarchy import Drop, Norm, Prefix, hierarchy_credit, step_returns
 from posttrain.rl.method import Method, Settings
 from posttrain.rl.turns import by_turn, flat
+
+if TYPE_CHECKING:
+    from posttrain.rl.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,10 @@ class HGPO(Method):
         """A small KL to the reference."""
         return Settings(kl_beta=self.kl_beta)
 
+    def check(self, recipe: Recipe) -> list[str]:
+        """There are turns, and prompts that show what they are compared by."""
+        return check_turns(self.name, self.depth, recipe)
+
     def credit(self, table: Table, state: Any) -> Credit:
         """A, (E, K): one per turn of each episode."""
         turns = flat(table)
@@ -99,6 +107,18 @@ class HGPO(Method):
         credited = (advantages != 0).double().mean().item() if len(advantages) else 0.0
         found = by_turn(advantages, turns, len(table.rewards)).to(table.rewards)
         return Credit(found, metrics={"hgpo/credited": credited})
+
+
+def check_turns(name: str, depth: int, recipe: Recipe) -> list[str]:
+    """Raise if nothing plays episodes; a note if turns are compared by more states than prompts show."""
+    owner = recipe.owner("rollout")
+    if not owner.episodic:
+        raise ValueError(
+            f"{name} credits the turns of episodes, and {owner.name} answers in one; put agent(worlds=...) before it, "
+            f"agent(worlds=...) | {name}(...), or --task a world."
+        )
+    shown = owner.window if isinstance(owner, Agent) and owner.form == "window" else depth
+    return [f"{name} compares turns by {depth} earlier states, of which prompts show {shown}."] * (depth > shown)
 
 
 def check_discounted(gamma: float, norm: str, epsilon: float) -> None:

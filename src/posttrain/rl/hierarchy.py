@@ -39,6 +39,7 @@ from torch import Tensor
 Norm = Literal["std", "sample", "mean"]
 Drop = Literal["group", "member"]
 Prefix = Literal["absent", "pad"]
+Numbers: TypeAlias = "Tensor | np.ndarray | Sequence[float]"
 Labels: TypeAlias = "Sequence[Hashable] | Tensor | np.ndarray"
 
 TOLERANCE = 1e-6
@@ -46,7 +47,7 @@ TOLERANCE = 1e-6
 
 
 def hierarchy_credit(
-    states: Labels, episode_ids: Labels, task_ids: Labels, rewards: Tensor, *,
+    states: Labels, episode_ids: Labels, task_ids: Labels, rewards: Numbers, *,
     depth: int, alpha: float = 1.0, gamma: float = 0.95, norm: Norm = "std", weight_offset: int = 1,
     drop: Drop = "group", prefix: Prefix = "absent", epsilon: float = 1e-6,
 ) -> Tensor:  # fmt: skip
@@ -56,7 +57,8 @@ def hierarchy_credit(
         states: N hashable values, such as observation texts; equal values are one state.
         episode_ids: N labels; one episode's turns stand in time order and have one task.
         task_ids: N labels; turns of different tasks are never compared.
-        rewards: (N,) of each turn alone, float. NaN is unscored: its whole episode enters no group and gets 0.
+        rewards: (N,) of each turn alone; a tensor, an array or a list. NaN is unscored: its whole episode enters no
+            group and gets 0.
         depth: K >= 0, how many earlier states a context reaches back; at most as far as the policy's prompt does.
         alpha: Power of the weights; 0 is the plain mean of the levels.
         gamma: Discount in [0, 1]; 0 takes `rewards` for the returns.
@@ -73,6 +75,7 @@ def hierarchy_credit(
         ValueError: If lengths differ, a number is out of its range, an option is unknown, a reward is infinite, or an
             episode has two tasks.
     """
+    rewards = _numbers(rewards)
     if drop not in ("group", "member"):
         raise ValueError(f"drop={drop!r} is unknown; use 'group' or 'member'.")
     if not weight_offset >= 1:
@@ -89,7 +92,7 @@ def hierarchy_credit(
 
 
 def same_state_credit(
-    states: Labels, episode_ids: Labels, task_ids: Labels, rewards: Tensor, *,
+    states: Labels, episode_ids: Labels, task_ids: Labels, rewards: Numbers, *,
     gamma: float = 0.95, norm: Norm = "std", epsilon: float = 1e-6,
 ) -> Tensor:  # fmt: skip
     """A_0 of each turn, (N,): among turns in the same state, as GiGPO's A_S; arguments as of `hierarchy_credit`."""
@@ -97,17 +100,18 @@ def same_state_credit(
 
 
 def oracle_credit(
-    states: Labels, episode_ids: Labels, task_ids: Labels, rewards: Tensor, *,
+    states: Labels, episode_ids: Labels, task_ids: Labels, rewards: Numbers, *,
     depth: int, gamma: float = 0.95, norm: Norm = "std", prefix: Prefix = "absent", epsilon: float = 1e-6,
 ) -> Tensor:  # fmt: skip
     """A_K of each turn, (N,): the deepest level alone, 0 where it is absent; arguments as of `hierarchy_credit`."""
+    rewards = _numbers(rewards)
     *_, deepest = _levels(states, episode_ids, task_ids, rewards, depth, gamma, norm, prefix, epsilon)
     advantages = np.zeros(rewards.numel())
     advantages[deepest.rows] = deepest.advantages
     return _like(rewards, advantages)
 
 
-def step_returns(rewards: Tensor, episode_ids: Labels, gamma: float = 0.95) -> Tensor:
+def step_returns(rewards: Numbers, episode_ids: Labels, gamma: float = 0.95) -> Tensor:
     """R of each turn: its reward and the later ones of its episode, discounted.
 
     Args:
@@ -121,6 +125,7 @@ def step_returns(rewards: Tensor, episode_ids: Labels, gamma: float = 0.95) -> T
     Raises:
         ValueError: If the lengths differ, gamma is out of its range or a reward is infinite.
     """
+    rewards = _numbers(rewards)
     turns = _timeline(rewards, episode_ids, gamma)
     returns = np.empty(len(rewards))
     returns[turns.order] = turns.returns
@@ -224,6 +229,11 @@ def _codes(values: Labels, name: str, rows: int) -> tuple[np.ndarray, int]:
     if any(issubclass(kind, Tensor) for kind in set(map(type, number))):
         raise ValueError(f"{name} holds tensors, of which no two are equal; give one tensor (N,), or plain values.")
     return np.fromiter(map(number.__getitem__, listed), np.int64, rows), len(number)
+
+
+def _numbers(values: Numbers) -> Tensor:
+    """A tensor as it is; anything else in float64."""
+    return values if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64)
 
 
 def _like(rewards: Tensor, values: np.ndarray) -> Tensor:

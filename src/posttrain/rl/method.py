@@ -121,6 +121,10 @@ class Method:
         """JSON values that `remember` replaces, saved with every checkpoint; None for no state."""
         return None
 
+    def check(self, recipe: Recipe) -> list[str]:
+        """Raise if this method cannot work in this recipe; what else is worth telling about it, in sentences."""
+        return []
+
     def check_group_size(self, size: int) -> None:
         """Raise if this method cannot work with groups of this size."""
 

@@ -206,19 +206,9 @@ class Recipe:
         for part in self.parts:
             part.check_group_size(size)
 
-    def check_turns(self) -> list[str]:
-        """Raise if a method credits turns and nothing plays episodes; what else is worth telling about it."""
-        needy = next((part for part in self.parts if part.needs_turns), None)
-        if needy is not None and not self.episodic:
-            raise ValueError(
-                f"{needy.name} credits the turns of episodes, and {self.owner('rollout').name} answers in one; put "
-                f"agent(worlds=...) before it, agent(worlds=...) | {needy.name}(...), or --task a world."
-            )
-        owner, depth = self.owner("rollout"), getattr(needy, "depth", 0)
-        shown = getattr(owner, "window", 0)
-        if needy is None or getattr(owner, "form", "") != "window" or depth <= shown:
-            return []
-        return [f"{needy.name} compares turns by {depth} earlier states, of which prompts show {shown}."]
+    def check(self) -> list[str]:
+        """Raise if a method cannot work in this recipe; what else is worth telling, in sentences."""
+        return [note for part in self.parts for note in part.check(self)]
 
     def describe(self) -> list[tuple[str, Any, str]]:
         """(setting, value, source) of every hyper-parameter, for people to read.

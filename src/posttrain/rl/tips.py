@@ -21,6 +21,8 @@ LETTERS = 1000
 """A tip is cut to so many characters, whatever it counts as words."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
+_MARKER = re.compile(r"<\|[^<>|]*\|>|</?s>|<(?:bos|eos|pad|unk)>|\[/?INST\]")
+"""Texts that chat templates write and tokenizers read as control tokens."""
 
 
 class Tip(NamedTuple):
@@ -35,8 +37,8 @@ class Tip(NamedTuple):
 
 
 def clean(text: str) -> str:
-    """A tip on one line, without control characters, of bounded length; so it cannot pass for another line."""
-    return " ".join(_CONTROL.sub(" ", text).split()[:WORDS])[:LETTERS]
+    """A tip on one line, without control characters and tokens, of bounded length; so it cannot pass for more."""
+    return " ".join(_MARKER.sub(" ", _CONTROL.sub(" ", text)).split()[:WORDS])[:LETTERS].strip()
 
 
 def add(memory: Mapping[str, Any], task: str, tips: Iterable[Tip], capacity: int) -> dict[str, Any]:
@@ -53,15 +55,17 @@ def visit(
 ) -> dict[str, Any]:
     """The memory after states were seen in a task: each visits the most similar known one, or is a new one.
 
-    Once `capacity` states are known, a new one is counted to the most similar one however far it is.
+    Beyond `capacity` a new one takes the place of the one with the fewest visits, the oldest among equals.
     """
     known = [list(entry) for entry in memory["states"].get(task, [])]
     for text in seen:
         alike = cosines(embed([entry[0] for entry in known]), embed([text])[0]) if known else np.zeros(0)
-        if len(alike) and (alike.max() > similarity or len(known) >= capacity):
+        if len(alike) and alike.max() > similarity:
             known[int(alike.argmax())][1] += 1
-        else:
-            known.append([text, 1])
+            continue
+        if len(known) >= capacity:
+            known.remove(min(known, key=lambda entry: entry[1]))
+        known.append([text, 1])
     return {**memory, "states": {**memory["states"], task: known}}
 
 

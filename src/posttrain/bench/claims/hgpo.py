@@ -5,7 +5,7 @@ from posttrain.bench.compare import CompareConfig
 
 GRPO = "grpo"
 GIGPO = "gigpo:kl_beta=0"
-STEP = "step_grpo:kl_beta=0"
+STEP = "same_state:kl_beta=0"
 HGPO = "hgpo:kl_beta=0"
 CODE = "hgpo:kl_beta=0,weight_offset=2,drop=member"
 ORACLE = "oracle:kl_beta=0"

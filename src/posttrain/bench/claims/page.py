@@ -23,7 +23,8 @@ def render(
         "on seeds 0 to 2, and what is reported comes from seeds 10 and up. A difference is paired by seed, with its",
         "95 % bootstrap interval. *Undecided* means that the interval contains 0. Success: right answers among the",
         "completions sampled while training; area: mean over training of the greedy accuracy on evaluation prompts,",
-        "which are held out (but three-numbers has too few prompts to hold any out, as in its paper).", "",
+        "which are held out, except for three-numbers, which has too few, as in its paper, and for coins, which lie",
+        "where they lay in training. In worlds it is the success at temperature 0.4.", "",
         "| method | the paper says | tested here | measured |", "|---|---|---|---|",
     ]  # fmt: skip
     for claim in claims:

@@ -44,6 +44,6 @@ def _world() -> Any:
 
 
 def _policy(seed: int) -> Any:
-    from posttrain.rl.engines.commands import CommandPolicy
+    from posttrain.rl.command_policy import CommandPolicy
 
     return CommandPolicy(seed=seed)

@@ -35,6 +35,6 @@ def setup(*, aliased: bool = True) -> WorldSetup:
 
 
 def _policy(seed: int) -> Any:
-    from posttrain.rl.engines.commands import CommandPolicy
+    from posttrain.rl.command_policy import CommandPolicy
 
     return CommandPolicy(seed=seed)

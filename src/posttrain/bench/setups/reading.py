@@ -28,7 +28,7 @@ def _trained(seed: int, width: int) -> Any:
     import torch
 
     from posttrain.rl.batch import Row
-    from posttrain.rl.engines.commands import CommandPolicy
+    from posttrain.rl.command_policy import CommandPolicy
 
     coin = random.Random(f"reading {seed}")
     policy = CommandPolicy(width=width, seed=seed)

@@ -25,7 +25,7 @@ def setup() -> WorldSetup:
         agent={"form": "window", "window": 1, "turns": 30, "write": "template", "similarity": 0.9},
         eval_rows=10,
         eval_every=20,
-        curves={"reward": "Return, in ScienceWorld's points", "seconds": "Seconds so far"},
+        curves={"agent/earned": "Score while training, in points", "seconds": "Seconds so far"},
     )
 
 

@@ -3,31 +3,34 @@
     A_E = (R - mean(R)) / std(R),    R = sum_t r_t of an episode, over the episodes of its task
     A_S = (R_t - mean(R_t)) / std(R_t),    R_t the step return, over the task's turns in the same state
     GiGPO: A = A_E + omega A_S                                              (Feng et al. 2025, arXiv:2505.10978)
-    step_grpo: A = A_S
+    same_state: A = A_S
     oracle: A = A_K of `hierarchy.py`, over turns with the same last K + 1 states: unbiased, of few turns
 
 Symbols: R -> `table.rewards`, r_t and the states -> `table.acted`.
 
 Differs from the paper: the released code takes the mean and the deviation of A_E over turns, so that long episodes
 weigh more, and divides by the sample deviation (`norm="sample"`, here too for both terms). Observations are the same
-or not; the code can also group similar ones.
+or not; the code can also group similar ones. Fines for inadmissible actions come off R as well.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from posttrain.rl.batch import Credit, Table
-from posttrain.rl.hgpo import check_discounted
+from posttrain.rl.hgpo import check_discounted, check_turns
 from posttrain.rl.hierarchy import Norm, oracle_credit, same_state_credit, step_returns
 from posttrain.rl.math import Spread, group_advantages
 from posttrain.rl.method import Method, Settings
 from posttrain.rl.turns import Flat, by_turn, flat
+
+if TYPE_CHECKING:
+    from posttrain.rl.recipe import Recipe
 
 SPREAD: dict[Norm, Spread] = {"std": "population", "sample": "sample", "mean": "none"}
 
@@ -55,6 +58,10 @@ class _ByTurn(Method):
     def settings(self) -> Settings:
         """A small KL to the reference."""
         return Settings(kl_beta=self.kl_beta)
+
+    def check(self, recipe: Recipe) -> list[str]:
+        """There are turns to credit."""
+        return check_turns(self.name, getattr(self, "depth", 0), recipe)
 
     def credit(self, table: Table, state: Any) -> Credit:
         """A, (E, K): one per turn of each episode."""
@@ -100,10 +107,10 @@ class GiGPO(_ByTurn):
 
 
 @dataclass(frozen=True)
-class StepGRPO(_ByTurn):
+class SameState(_ByTurn):
     """Credit by turns among those in the same state: GiGPO without its term for episodes, HGPO at depth 0."""
 
-    name = "step_grpo"
+    name = "same_state"
     paper = "Feng et al. 2025, arXiv:2505.10978"
 
 

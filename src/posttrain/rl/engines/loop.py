@@ -119,7 +119,7 @@ def train(
     """
     check_group_size(group_size)
     recipe.check_group_size(group_size)
-    recipe.check_turns()
+    recipe.check()
     _check(recipe)
     state = recipe.initial_state()
     for step in range(steps):
@@ -164,7 +164,13 @@ async def _generate(
 ) -> tuple[list[Row], Table, dict[str, float]]:
     """Answers and extra rows with their credit table, and the answers' metrics."""
     tasks = [
-        Task(task.get("prompt") or task["prompt_ids"], group, group * group_size + i, {**task, "id": _key(task, group)})
+        Task(
+            task.get("prompt") or task["prompt_ids"],
+            group,
+            group * group_size + i,
+            {**task, "id": _key(task, group)},
+            _key(task, group),
+        )
         for group, task in enumerate(sampler.tasks)
         for i in range(group_size)
     ]

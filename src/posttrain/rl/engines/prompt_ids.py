@@ -52,6 +52,14 @@ class PromptIds:
         repeated -= len(seen)
         return [f"{repeated} rows repeat the prompt of another row and share its history."] if repeated else []
 
+    def check_given(self, name: str) -> None:
+        """Raise if ids would be made from prompts."""
+        if "id" not in (getattr(self.dataset, "column_names", None) or ("id",)):
+            raise ValueError(
+                f"{name} remembers games, and the data set has no column `id`; give every game its own, because "
+                "different games can have equal prompts."
+            )
+
     def row(self, key: str) -> Mapping[str, Any]:
         """The data set's row with this id."""
         if not self.sized:

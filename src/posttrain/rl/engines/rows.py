@@ -52,6 +52,11 @@ def to_batch(rows: Sequence[Row], pad_id: int, device: Any, ends: Set[int] | Non
     }
 
 
+def sampled_logps(rows: Sequence[Row], device: Any) -> Tensor:
+    """(B, C) log-probabilities as the rows were sampled, 0 on padding."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(list(row.logps)) for row in rows], True).to(device)
+
+
 def merge(answers: Mapping[str, Any], extra: Mapping[str, Tensor], pad_id: int, prefix: str) -> dict[str, Any]:
     """The answers' rows, then the extra ones, in one batch; entries under `prefix` are 0 in the extra rows.
 

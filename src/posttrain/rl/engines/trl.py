@@ -107,7 +107,7 @@ class RecipeTrainer(GRPOTrainer):
         self.recipe, args, self.sources = trl_config.resolve(recipe, args)
         if args.num_generations is not None:
             self.recipe.check_group_size(args.num_generations)
-        self.notes += self.recipe.check_turns()
+        self.notes += self.recipe.check()
         self.method_state = self.recipe.initial_state()
         self.sampler: resume.ReplayingSampler | None = None
         self._live_inputs: dict[str, Any] | None = None
@@ -120,12 +120,10 @@ class RecipeTrainer(GRPOTrainer):
                 "made; set vllm_importance_sampling_correction=False."
             )
         if recipe.episodic:
-            if args.mask_truncated_completions:
-                raise ValueError(
-                    "mask_truncated_completions=True would leave out every episode that does not end on an end token; "
-                    "set it to False."
-                )
+            trl_config.check_episodes(args)
             reward_funcs, args = rewards.with_environment(reward_funcs, args)
+            if isinstance(classes := kwargs.get("reward_processing_classes"), list):
+                kwargs["reward_processing_classes"] = [None, *classes]
         if recipe.fills("rollout"):
             if kwargs.get("rollout_func") is not None:
                 raise ValueError(f"{recipe.owner('rollout').name} samples in its own way; leave rollout_func out.")
@@ -141,6 +139,8 @@ class RecipeTrainer(GRPOTrainer):
         self.prompts = PromptIds(self.train_dataset)
         if self.method_state:
             self.notes += self.prompts.check()
+            if recipe.episodic:
+                self.prompts.check_given(self.recipe.name)
         self._check_rows()
         self.add_callback(resume.BoundaryCallback(self))
 
@@ -201,7 +201,10 @@ class RecipeTrainer(GRPOTrainer):
     def _rollout(self, prompts: Sequence[Any], _trainer: Any) -> dict[str, Any]:
         """TRL's `rollout_func`: one row per prompt of this process."""
         first, size = self._places()
-        tasks = [Task(prompt, (first + i) // size, first + i, self._inputs[i]) for i, prompt in enumerate(prompts)]
+        tasks = [
+            Task(prompt, (first + i) // size, first + i, row, key_of(row))
+            for i, (prompt, row) in enumerate(zip(prompts, self._inputs, strict=True))
+        ]
         owner = self.recipe.owner("rollout")
         self._rolled = run_async(owner.rollout(tasks, self.hook_sampler, self.method_state.get(owner.name)))
         return {
@@ -356,6 +359,8 @@ class RecipeTrainer(GRPOTrainer):
         """The batch with a row per turn in place of a row per episode."""
         batch = rows.to_batch(turns, self.pad_id, self.accelerator.device)
         self._add_logps(batch, out)
+        if "sampling_per_token_logps" in out and all(len(row.logps) == len(row.ids) for row in turns):
+            batch["sampling_per_token_logps"] = rows.sampled_logps(turns, self.accelerator.device)
         tokens = [int(b["prompt_mask"].sum() + b["completion_mask"].sum()) for b in (batch, out)]
         self.state.num_input_tokens_seen += sum(gather_object([tokens[0] - tokens[1]]))
         return rows.replaced(out, batch, PREFIX)
@@ -425,7 +430,10 @@ class RecipeTrainer(GRPOTrainer):
     def _log_generation(self, table: Table, advantages: Tensor, metrics: Mapping[str, float]) -> None:
         """Put the answers' advantages that are trained into the completions table, and the counts into the metrics."""
         shown, of_answers = self._logs["advantages"], advantages[table.answers]
-        own = (of_answers if advantages.dim() == 1 else of_answers.mean(dim=1)).tolist()
+        if advantages.dim() == 2:  # over the turns that an episode has
+            turns = of_answers.new_tensor([max(len(acted), 1) for acted in table.acted or ()])
+            of_answers = of_answers.sum(dim=1) / turns
+        own = of_answers.tolist()
         for _ in range(min(len(shown), len(own))):
             shown.pop()
         shown.extend(own)

@@ -31,6 +31,20 @@ class ConfigClash(ValueError):
     """The recipe and the user's GRPOConfig want different values."""
 
 
+def check_episodes(args: Any) -> None:
+    """Reject what episodes of different lengths do not work with."""
+    if args.mask_truncated_completions:
+        raise ValueError(
+            "mask_truncated_completions=True would leave out every episode that does not end on an end token; "
+            "set it to False."
+        )
+    if args.use_vllm and (args.vllm_mode == "server" or args.vllm_tensor_parallel_size > 1):
+        raise ValueError(
+            "Episodes end at different times, so processes ask for different numbers of actions, which vLLM's server "
+            "mode and tensor parallelism do not allow; use vllm_mode='colocate' and vllm_tensor_parallel_size=1."
+        )
+
+
 def resolve(recipe: Recipe, args: GRPOConfig) -> tuple[Recipe, GRPOConfig, dict[str, Sourced]]:
     """The recipe and the config with one set of values, and where each setting comes from.
 

@@ -101,6 +101,10 @@ class Java:
         if self.alive:
             self._gateway.detach(thing)
 
+    def kill(self) -> None:
+        """End the process at once, whatever it is doing."""
+        self._process.kill()
+
     def stop(self) -> None:
         """End the process, which goes when its standard input is closed."""
         if self.alive:

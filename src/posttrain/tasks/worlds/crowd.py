@@ -39,8 +39,8 @@ class Seen(NamedTuple):
 class Failure(NamedTuple):
     """Why an episode is dropped."""
 
-    kind: Literal["raised", "late", "empty"]
-    """The world raised, missed the deadline, or gave an empty observation before the end."""
+    kind: Literal["raised", "late", "empty", "long"]
+    """The world raised, missed the deadline, gave an empty observation before the end, or one too long to begin."""
     what: str
     """One sentence."""
 

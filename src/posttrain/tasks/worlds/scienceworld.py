@@ -59,7 +59,7 @@ class ScienceWorld:
         self._observation = ""
         self._actions: list[str] | None = None
         self._score = 0
-        self._done = True
+        self._done, self._calling = True, False
 
     def reset(self, task: Mapping[str, Any]) -> str:
         """Begin `task["task"]`, `task["variation"]` and, if given, `task["simplification"]`; what the room holds."""
@@ -100,11 +100,19 @@ class ScienceWorld:
         return self._observation
 
     def close(self) -> None:
-        """Let go of the simulator; the last world ends its Java process. The world can be reset again."""
+        """Let go of the simulator; the last world ends its Java process. The world can be reset again.
+
+        In the middle of a call, which another thread waits for, the process is ended at once: whatever hangs there
+        holds up all of its worlds, which so fail together instead of one deadline after the other.
+        """
         java, self._java, self._done = self._java, None, True
-        if java is not None:
+        if java is None:
+            return
+        if self._calling:
+            java.kill()
+        else:
             java.release(self._simulator)
-            give_back(java)
+        give_back(java)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[Java]:
@@ -113,9 +121,11 @@ class ScienceWorld:
         assert java is not None
         try:
             with java.lock:
+                self._calling = True
                 java.put(self._seed, self._count, self._simplifications)
                 yield java
                 self._count = java.count()
+                self._calling = False
         except need("py4j.protocol").Py4JNetworkError as error:
             raise RuntimeError("ScienceWorld's Java process has ended; close this world and make another.") from error
 

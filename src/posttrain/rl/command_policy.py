@@ -111,6 +111,16 @@ class CommandPolicy(nn.Module):
         lengths = torch.tensor([0, *(len(ids) for ids in texts[:-1])]).cumsum(0)
         return self.words(torch.tensor([i for ids in texts for i in ids], dtype=torch.long), lengths)
 
+    def get_extra_state(self) -> list[str]:
+        """The commands by id, saved with the weights."""
+        return self.commands
+
+    def set_extra_state(self, state: list[str]) -> None:
+        """The commands of a saved policy."""
+        self.commands, self._words_of, self._places = [], [], {}
+        for command in state:
+            self._command(command)
+
     def _command(self, command: str) -> int:
         """The id of a command, a new one if it was never seen."""
         if command not in self._places:
