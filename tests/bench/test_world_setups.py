@@ -82,6 +82,14 @@ def test_an_arm_that_does_not_fit_its_task_is_refused(arm, task, sentence):
         CompareConfig(arms=(arm,), task=task)
 
 
+def test_the_area_to_a_budget_by_hand():
+    """From 0 to 10 up from 0 to 1, then level: 5 + 5 over 15, cut at 5: 1.25 over 5."""
+    points = [(0.0, 0.0), (10.0, 1.0), (12.0, 1.0)]
+    assert play.area(points, 15) == pytest.approx(10 / 15)
+    assert play.area(points, 5) == pytest.approx(0.25)
+    assert play.area([(0.0, 0.4)], 7) == pytest.approx(0.4)
+
+
 def test_the_reader_follows_the_best_tip_and_is_nearly_uniform_without():
     """It was trained on other draws of the same made-up words."""
     policy, coin = reading.reader(0), random.Random("a test")

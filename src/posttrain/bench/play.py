@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import random
 import time
@@ -33,7 +34,7 @@ def play(job: Job, task: WorldSetup) -> None:
     rows = task.rows(job.seed)[: arm.run.get("prompts", job.prompts)]
     optimizer = torch.optim.Adam(policy.parameters(), lr=job.learning_rate)
     start, actions = time.perf_counter(), 0.0
-    _evaluate(job, task, recipe, policy, 0)
+    evaluated = [(0.0, _evaluate(job, task, recipe, policy, 0))]
     for step, metrics in enumerate(
         loop.train(
             recipe,
@@ -57,9 +58,12 @@ def play(job: Job, task: WorldSetup) -> None:
         found = {**metrics, "step": step, "correct": metrics["agent/won"], "actions": actions, "seconds": seconds}
         append_line(job.log, found)
         if step % job.eval_every == 0 or step * job.inner_steps >= job.steps:
-            _evaluate(job, task, recipe, policy, step)
-    if task.measure is not None:
-        append_line(job.log, {"step": job.steps, "measured": task.measure(Trained(policy, None, recipe, job.seed))})
+            evaluated.append((actions, _evaluate(job, task, recipe, policy, step)))
+    measured = {} if task.measure is None else task.measure(Trained(policy, None, recipe, job.seed))
+    if task.budget:
+        measured[f"area, {task.budget} actions"] = area(evaluated, task.budget)
+    if measured:
+        append_line(job.log, {"step": job.steps, "measured": measured})
     worlds.close()
     record = {"done": True, "seconds": round(time.perf_counter() - start, 1), "tokens": int(actions)}
     append_line(job.log, {"step": job.steps, **record})
@@ -97,10 +101,24 @@ def won(task: WorldSetup, recipe: Recipe, policy: Any, rows: Sequence[dict[str, 
     return [math.nan if row.verdict is None else row.verdict for row in found]
 
 
-def _evaluate(job: Job, task: WorldSetup, recipe: Recipe, policy: Any, step: int) -> None:
-    """Log the share of the evaluation tasks that are solved, by group."""
+def area(points: Sequence[tuple[float, float]], budget: float) -> float:
+    """The mean height of a curve (x, y) from 0 to `budget`, straight between its points and level after the last."""
+    ended = [*points, (max(budget, points[-1][0]), points[-1][1])]
+    total = 0.0
+    for (x0, y0), (x1, y1) in itertools.pairwise(ended):
+        if x0 >= budget or x1 == x0:
+            continue
+        end = min(x1, budget)
+        height = y0 + (y1 - y0) * (end - x0) / (x1 - x0)
+        total += (end - x0) * (y0 + height) / 2
+    return total / budget
+
+
+def _evaluate(job: Job, task: WorldSetup, recipe: Recipe, policy: Any, step: int) -> float:
+    """Log the share of the evaluation tasks that are solved, by group; their mean."""
     found = {}
     for name, rows in task.evaluation(job.eval_rows, job.seed).items():
         solved = [verdict for verdict in won(task, recipe, policy, rows) if verdict == verdict]
         found[name] = sum(solved) / len(solved) if solved else 0.0
     append_line(job.log, {"step": step, "eval": {"accuracy": found}})
+    return sum(found.values()) / len(found)

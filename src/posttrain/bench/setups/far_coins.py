@@ -30,6 +30,7 @@ def setup() -> WorldSetup:
         steps=60,
         prompts=MAPS,
         agent={"form": "window", "window": 1, "turns": TURNS, "write": "template", "similarity": 0.9},
+        budget=40_000,
         eval_rows=40,
         eval_every=5,
         measure=_measure,

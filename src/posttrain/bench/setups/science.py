@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from posttrain.bench.setups.reading import reader
-from posttrain.bench.setups.setup import WorldSetup
+from posttrain.bench.setups.setup import Trained, WorldSetup
 
 TASK = "power-component"
 VARIATIONS = 5
@@ -25,8 +25,27 @@ def setup() -> WorldSetup:
         agent={"form": "window", "window": 1, "turns": 30, "write": "template", "similarity": 0.9},
         eval_rows=10,
         eval_every=20,
+        measure=_measure,
         curves={"agent/earned": "Score while training, in points", "seconds": "Seconds so far"},
     )
+
+
+def _measure(trained: Trained) -> dict[str, float]:
+    """Points on test variations, without a memory."""
+    import asyncio
+    import random
+
+    from posttrain.rl import Task
+    from posttrain.rl.engines.loop import LoopSampler
+
+    rows = _rows("test", 5)
+    sampler = LoopSampler(
+        trained.model, rows, lambda row: 0.0, 1, random.Random(1), training=False, temperature=setup().temperature
+    )
+    owner = trained.recipe.owner("rollout")
+    tasks = [Task(row["prompt"], i, i, row, row["id"]) for i, row in enumerate(rows * 2)]
+    found = asyncio.run(owner.rollout(tasks, sampler, owner.initial_state()))
+    return {"score, test variations": sum(row.notes["earned"] for row in found) / len(found)}
 
 
 def _rows(split: Any, limit: int) -> list[dict[str, Any]]:

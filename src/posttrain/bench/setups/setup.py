@@ -60,6 +60,8 @@ class WorldSetup:
     """Evaluation tasks."""
     eval_every: int = 10
     """Optimiser steps between evaluations."""
+    budget: int = 0
+    """Actions up to which the area under the evaluations is also taken, for arms whose episodes differ in length."""
     temperature: float = 0.4
     """Of the sampling in evaluations (HGPO: 0.4)."""
     measure: Callable[[Trained], dict[str, float]] | None = None
