@@ -7,11 +7,13 @@ import json
 import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from posttrain.tasks.worlds import _scienceworld_java as processes
+from posttrain.tasks.worlds.crowd import Crowd, Failure, Seen
 from posttrain.tasks.worlds.scienceworld import ScienceWorld, rows, task_names, variations
 
 FILE = Path(os.environ.get("POSTTRAIN_DATA", "../shared/data")) / "scienceworld_gold/trajectories.jsonl"
@@ -197,3 +199,17 @@ class TestBadInput:
             rows(["boil", "cook"])
         with pytest.raises(ValueError, match=r"no simplification 'hard'; the simplifications are easy, "):
             rows("boil", simplification="hard")
+
+
+@needs_java
+def test_a_process_that_hangs_costs_its_episodes_and_no_later_ones():
+    """Stopped by a signal, Java answers nobody; the late world is closed, and so ends it."""
+    tasks = rows("boil", limit=2)
+    with Crowd(lambda: ScienceWorld(java=7), deadline=20.0, threads=2) as crowd:
+        assert all(isinstance(seen, Seen) for seen in crowd.reset(tasks))
+        crowd.deadline = 1.0
+        os.kill(crowd._held[0].world._java._process.pid, signal.SIGSTOP)
+        assert all(isinstance(answer, Failure) for answer in crowd.step({0: "look around", 1: "look around"}).values())
+        crowd.deadline = 20.0
+        assert all(isinstance(seen, Seen) for seen in crowd.reset(tasks))
+        assert all(isinstance(seen, Seen) for seen in crowd.step({0: "look around", 1: "look around"}).values())

@@ -104,6 +104,7 @@ class Java:
     def kill(self) -> None:
         """End the process at once, whatever it is doing."""
         self._process.kill()
+        self._process.wait()
 
     def stop(self) -> None:
         """End the process, which goes when its standard input is closed."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -125,9 +126,17 @@ class Crowd:
             else:
                 found[seat] = answer
         self._idle += list(shares)
-        for seat in [seat for seat, answer in found.items() if isinstance(answer, Failure)]:
-            threading.Thread(target=self._held.pop(seat).give_up, daemon=True).start()
+        self._give_up([seat for seat, answer in found.items() if isinstance(answer, Failure)])
         return found
+
+    def _give_up(self, seats: Sequence[int]) -> None:
+        """Close failed worlds, and wait for it, but not for long."""
+        closing = [threading.Thread(target=self._held.pop(seat).give_up, daemon=True) for seat in seats]
+        for thread in closing:
+            thread.start()
+        until = time.monotonic() + 1.0
+        for thread in closing:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _left_behind(
         self, shares: dict[_Worker, list[int]], calls: dict[int, Call], answers: Any, found: dict[int, Any]

@@ -108,11 +108,13 @@ class ScienceWorld:
         java, self._java, self._done = self._java, None, True
         if java is None:
             return
-        if self._calling:
-            java.kill()
-        else:
-            java.release(self._simulator)
-        give_back(java)
+        try:
+            if self._calling:
+                java.kill()
+            else:
+                java.release(self._simulator)
+        finally:
+            give_back(java)
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[Java]:
