@@ -10,7 +10,7 @@ from engines.lights import HURT, FragileLights, lights, remembering
 from engines.test_trl_agreement import Replaying, split
 from posttrain.rl import ceeh, entropy_bonus, gigpo, grpo, hgpo
 from posttrain.rl.agent import environment
-from posttrain.rl.engines import loop, trl_config
+from posttrain.rl.engines import loop, resume, trl_config
 from posttrain.rl.engines.trl import RecipeTrainer
 from posttrain.rl.turns import tokens_of
 
@@ -174,6 +174,20 @@ def test_a_reference_and_a_penalty_weigh_the_same_however_a_generation_is_cut(tm
         found.append(runs.parameters(built) - before)
     assert found[0].abs().max() > 1e-4
     torch.testing.assert_close(found[1], found[0], atol=5e-7, rtol=1e-3)
+
+
+def test_a_memory_that_a_crash_cut_short_is_passed_over_and_named(tmp_path):
+    shape = split(1, 1, 4) | {"save_strategy": "steps", "save_steps": 2, "prompts": 12}
+    whole = runs.trained(tmp_path, CASES["empo2 off"](), **shape)
+    last = tmp_path / "checkpoint-4" / resume.STATE_FILE
+    assert len(last.read_text()) > 200
+    last.write_text(last.read_text()[:-100])
+    assert resume.to_resume(tmp_path, 1) == tmp_path / "checkpoint-2"
+    with pytest.raises(ValueError, match=r"cut short or damaged"):
+        runs.trainer(tmp_path, CASES["empo2 off"](), **shape).train(resume_from_checkpoint=str(last.parent))
+    again = runs.trainer(tmp_path, CASES["empo2 off"](), **shape)
+    again.train(resume_from_checkpoint=True)
+    assert again.method_state == whole.method_state
 
 
 def test_tasks_that_are_remembered_need_ids(tmp_path):

@@ -95,7 +95,12 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint / STATE_FILE
     if not path.is_file():
         raise ValueError(f"{checkpoint} has no {STATE_FILE}: it was not written by RecipeTrainer, or only in part.")
-    return json.loads(path.read_text())
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path} is cut short or damaged ({error}); resume from an earlier checkpoint, or start from its model."
+        ) from error
 
 
 def to_resume(folder: Path, processes: int) -> Path | None:
@@ -119,12 +124,13 @@ def last_checkpoint(folder: Path, processes: int = 1) -> Path | None:
 
 
 def _is_complete(checkpoint: Path, processes: int) -> bool:
-    """Whether the file that the engine writes last is whole, and every process wrote its own."""
+    """Whether the engine's last file and the methods' state are whole, and every process wrote its own."""
     ranks = [f"rng_state_{rank}.pth" for rank in range(processes)] if processes > 1 else ["rng_state.pth"]
     if not all((checkpoint / name).is_file() for name in [STATE_FILE, *ranks]):
         return False
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text())
+        for name in ("trainer_state.json", STATE_FILE):
+            json.loads((checkpoint / name).read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
     return True
