@@ -9,7 +9,7 @@ import torch
 from posttrain.bench import play
 from posttrain.bench.arms import parse
 from posttrain.bench.compare import CompareConfig, run
-from posttrain.bench.setups import reading, setup
+from posttrain.bench.setups import policies, setup
 from posttrain.files import read_lines
 from posttrain.rl import EMPO2, Agent
 from posttrain.rl.command_policy import CommandPolicy
@@ -92,10 +92,10 @@ def test_the_area_to_a_budget_by_hand():
 
 def test_the_reader_follows_the_best_tip_and_is_nearly_uniform_without():
     """It was trained on other draws of the same made-up words."""
-    policy, coin = reading.reader(0), random.Random("a test")
+    policy, coin = policies.reader(0), random.Random("a test")
     followed, spread = [], []
     for _ in range(200):
-        prompt, commands, best = reading.example(coin)
+        prompt, commands, best = policies.example(coin)
         with torch.no_grad():
             (chances,) = policy._logits([policy.encode(prompt)]).softmax(-1)
         if best is None:
@@ -107,9 +107,9 @@ def test_the_reader_follows_the_best_tip_and_is_nearly_uniform_without():
 
 
 def test_the_reader_comes_from_its_seed_and_is_nobody_else_s():
-    first, second = reading.reader(0), reading.reader(0)
+    first, second = policies.reader(0), policies.reader(0)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     with torch.no_grad():
         next(first.parameters()).zero_()
-    assert bool(next(reading.reader(0).parameters()).any())
+    assert bool(next(policies.reader(0).parameters()).any())
     assert isinstance(first, CommandPolicy)

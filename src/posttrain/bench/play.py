@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import math
-import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from posttrain.bench import arms
@@ -34,7 +31,8 @@ def play(job: Job, task: WorldSetup) -> None:
     rows = task.rows(job.seed)[: arm.run.get("prompts", job.prompts)]
     optimizer = torch.optim.Adam(policy.parameters(), lr=job.learning_rate)
     start, actions = time.perf_counter(), 0.0
-    evaluated = [(0.0, _evaluate(job, task, recipe, policy, 0))]
+    groups = task.evaluation(job.eval_rows, job.seed)
+    evaluated = [(0.0, _evaluate(job, task, groups, recipe, policy, 0))]
     for step, metrics in enumerate(
         loop.train(
             recipe,
@@ -58,7 +56,7 @@ def play(job: Job, task: WorldSetup) -> None:
         found = {**metrics, "step": step, "correct": metrics["agent/won"], "actions": actions, "seconds": seconds}
         append_line(job.log, found)
         if step % job.eval_every == 0 or step * job.inner_steps >= job.steps:
-            evaluated.append((actions, _evaluate(job, task, recipe, policy, step)))
+            evaluated.append((actions, _evaluate(job, task, groups, recipe, policy, step)))
     measured = {} if task.measure is None else task.measure(Trained(policy, None, recipe, job.seed))
     if task.budget:
         measured[f"area, {task.budget} actions"] = area(evaluated, task.budget)
@@ -87,20 +85,6 @@ def recipe_of(arm: arms.Arm, task: WorldSetup, worlds: Any, seed: int = 0) -> Re
     return Recipe(built.base, methods)
 
 
-def won(task: WorldSetup, recipe: Recipe, policy: Any, rows: Sequence[dict[str, Any]], seed: int = 1) -> list[float]:
-    """Which of the tasks a policy solves, without a memory; a dropped episode is NaN."""
-    from posttrain.rl.batch import Task
-    from posttrain.rl.engines.loop import LoopSampler
-
-    owner = recipe.owner("rollout")
-    sampler = LoopSampler(
-        policy, rows, lambda row: 0.0, 1, random.Random(seed), training=False, temperature=task.temperature
-    )
-    tasks = [Task(row["prompt"], i, i, row) for i, row in enumerate(rows)]
-    found = asyncio.run(owner.rollout(tasks, sampler, owner.initial_state()))
-    return [math.nan if row.verdict is None else row.verdict for row in found]
-
-
 def area(points: Sequence[tuple[float, float]], budget: float) -> float:
     """The mean height of a curve (x, y) from 0 to `budget`, straight between its points and level after the last."""
     ended = [*points, (max(budget, points[-1][0]), points[-1][1])]
@@ -114,11 +98,14 @@ def area(points: Sequence[tuple[float, float]], budget: float) -> float:
     return total / budget
 
 
-def _evaluate(job: Job, task: WorldSetup, recipe: Recipe, policy: Any, step: int) -> float:
-    """Log the share of the evaluation tasks that are solved, by group; their mean."""
+def _evaluate(job: Job, task: WorldSetup, groups: Mapping[str, Any], recipe: Recipe, policy: Any, step: int) -> float:
+    """Log the share of the evaluation tasks that are solved without a memory, by group; their mean."""
+    from posttrain.rl.engines.loop import trial
+
     found = {}
-    for name, rows in task.evaluation(job.eval_rows, job.seed).items():
-        solved = [verdict for verdict in won(task, recipe, policy, rows) if verdict == verdict]
+    for name, rows in groups.items():
+        verdicts = [row.verdict for row in trial(recipe, policy, rows, seed=1, temperature=task.temperature)]
+        solved = [verdict for verdict in verdicts if verdict == verdict and verdict is not None]
         found[name] = sum(solved) / len(solved) if solved else 0.0
     append_line(job.log, {"step": step, "eval": {"accuracy": found}})
     return sum(found.values()) / len(found)

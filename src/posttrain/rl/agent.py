@@ -72,6 +72,8 @@ class Episode:
     """An episode as it is played."""
 
     task: Task
+    seat: int
+    """Its place among the worlds."""
     seen: Seen | Failure
     past: list[Past] = field(default_factory=list)
     """What was seen and done so far."""
@@ -199,7 +201,7 @@ class Agent(Method):
         """Play all episodes side by side, until each is over or has had `turns` turns."""
         guide = guide or Guide()
         seen = self.worlds.reset([task.row for task in tasks])
-        episodes = [Episode(task, first) for task, first in zip(tasks, seen, strict=True)]
+        episodes = [Episode(task, seat, first) for seat, (task, first) in enumerate(zip(tasks, seen, strict=True))]
         if self.form == "full":
             for episode in episodes:
                 self._open(episode, sampler)
@@ -212,7 +214,7 @@ class Agent(Method):
                 for e, told in zip(live, tips, strict=True)
             ]
             samples = await sampler(prompts, max_tokens=self.turn_tokens)
-            self._act(episodes, live, prompts, samples, plain, sampler)
+            self._act(live, prompts, samples, plain, sampler)
         return episodes
 
     def _context(self, episode: Episode, tips: Sequence[str], sampler: Sampler) -> list[int]:
@@ -239,7 +241,6 @@ class Agent(Method):
 
     def _act(
         self,
-        episodes: Sequence[Episode],
         live: Sequence[Episode],
         prompts: Sequence[list[int]],
         samples: Sequence[Sampled],
@@ -247,15 +248,13 @@ class Agent(Method):
         sampler: Sampler,
     ) -> None:
         """Do the sampled actions, and write down what came of them."""
-        seats = {id(episode): seat for seat, episode in enumerate(episodes)}
         moves, invalid = dict[int, str](), dict[int, bool]()
         for episode, sample in zip(live, samples, strict=True):
-            seat = seats[id(episode)]
             action, admitted = self._action(self.view.action(sampler.decode(sample.ids)), episode)
-            moves[seat], invalid[seat] = action, not admitted
+            moves[episode.seat], invalid[episode.seat] = action, not admitted
         answers = self.worlds.step(moves) if moves else {}
         for episode, prompt, sample, without in zip(live, prompts, samples, plain, strict=True):
-            before, seat = episode.seen, seats[id(episode)]
+            before, seat = episode.seen, episode.seat
             assert isinstance(before, Seen)
             episode.seen = after = answers[seat]
             if isinstance(after, Failure):

@@ -199,8 +199,8 @@ class EMPO2(Agent):
             ]
             samples = await sampler(prompts, max_tokens=self.tip_tokens)
             written = [memories.clean(sampler.decode(sample.ids)) for sample in samples]
-        found = {id(episode): _tips(episode, lesson) for episode, lesson in zip(ended, written, strict=True)}
-        return [found.get(id(episode), []) for episode in episodes]
+        found = {episode.seat: _tips(episode, lesson) for episode, lesson in zip(ended, written, strict=True)}
+        return [found.get(episode.seat, []) for episode in episodes]
 
     def _reward_novelty(self, episode: Episode, led_to: Sequence[str], state: Mapping[str, Any]) -> None:
         """Add r_int to the turns of an episode, for the states they led to."""

@@ -26,11 +26,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from posttrain.rl.agent import Agent
 from posttrain.rl.batch import Credit, Table
-from posttrain.rl.hierarchy import Drop, Norm, Prefix, hierarchy_credit, step_returns
+from posttrain.rl.hierarchy import Drop, Norm, Prefix, hierarchy_credit
 from posttrain.rl.method import Method, Settings
-from posttrain.rl.turns import by_turn, flat
+from posttrain.rl.turns import Flat, credit_turns
 
 if TYPE_CHECKING:
     from posttrain.rl.recipe import Recipe
@@ -89,12 +91,17 @@ class HGPO(Method):
 
     def credit(self, table: Table, state: Any) -> Credit:
         """A, (E, K): one per turn of each episode."""
-        turns = flat(table)
-        advantages = hierarchy_credit(
+        found = credit_turns(table, self.gamma, self._of_turns)
+        turns = sum(map(len, table.acted or ()))
+        return Credit(found, metrics={"hgpo/credited": int((found != 0).sum()) / max(turns, 1)})
+
+    def _of_turns(self, turns: Flat, returns: Tensor, task: Tensor) -> Tensor:
+        """(N,) from the step returns (N,)."""
+        return hierarchy_credit(
             turns.states,
             turns.episode,
-            table.group.cpu()[turns.episode],
-            step_returns(turns.rewards, turns.episode, self.gamma) - turns.fines,
+            task,
+            returns,
             depth=self.depth,
             alpha=self.alpha,
             gamma=0.0,
@@ -104,9 +111,6 @@ class HGPO(Method):
             prefix=self.prefix,
             epsilon=self.epsilon,
         )
-        credited = (advantages != 0).double().mean().item() if len(advantages) else 0.0
-        found = by_turn(advantages, turns, len(table.rewards)).to(table.rewards)
-        return Credit(found, metrics={"hgpo/credited": credited})
 
 
 def check_turns(name: str, depth: int, recipe: Recipe) -> list[str]:

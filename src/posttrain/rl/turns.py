@@ -6,7 +6,7 @@ Axes: E episodes, B rows of the batch, T tokens, K turns of the longest episode.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from posttrain.rl.batch import Acted, Row, Table
-from posttrain.rl.hierarchy import TOLERANCE
+from posttrain.rl.hierarchy import TOLERANCE, step_returns
 
 
 class Unrolled(NamedTuple):
@@ -147,6 +147,18 @@ def flat(table: Table) -> Flat:
     last = turn == (lengths - 1)[episode]
     rewards = torch.where(total[episode].isnan(), torch.nan, rewards + torch.where(last, rest[episode], 0.0))
     return Flat(episode, turn, [acted.state for acted in turns], rewards, fines)
+
+
+Crediting = Callable[[Flat, Tensor, Tensor], Tensor]
+"""Turns, their step returns (N,) and their tasks (N,) to an advantage each, (N,)."""
+
+
+def credit_turns(table: Table, gamma: float, credit: Crediting) -> Tensor:
+    """(E, K) advantages of turns by their discounted returns less their fines, in the table's float type."""
+    turns = flat(table)
+    returns = step_returns(turns.rewards, turns.episode, gamma) - turns.fines
+    advantages = credit(turns, returns, table.group.cpu()[turns.episode])
+    return by_turn(advantages, turns, len(table.rewards)).to(table.rewards)
 
 
 def by_turn(values: Tensor, found: Flat, episodes: int) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from posttrain.bench.setups.setup import WorldSetup
+from posttrain.bench.setups.policies import novice
+from posttrain.bench.setups.setup import WorldSetup, cycled
 
 LEVEL = 6
 """Rooms of the chain."""
@@ -17,10 +18,10 @@ TURNS = 25
 def setup() -> WorldSetup:
     """Other maps for every seed; a policy is judged on those it was trained on, as they have nothing in common."""
     return WorldSetup(
-        world=_world,
+        world=text_world,
         rows=partial(maps, LEVEL, MAPS),
-        evaluation=lambda n, seed: {"its maps": (maps(LEVEL, MAPS, seed) * -(-n // MAPS))[:n]},
-        policy=_policy,
+        evaluation=lambda n, seed: {"its maps": cycled(maps(LEVEL, MAPS, seed), n)},
+        policy=novice,
         learning_rate=5e-3,
         steps=40,
         prompts=MAPS,
@@ -37,13 +38,8 @@ def maps(level: int, number: int, seed: int) -> list[dict[str, Any]]:
     return coin_collector(level, seeds=range(1000 * seed, 1000 * seed + number))
 
 
-def _world() -> Any:
+def text_world() -> Any:
+    """Makes one."""
     from posttrain.tasks.worlds.textworld import TextWorld
 
     return TextWorld()
-
-
-def _policy(seed: int) -> Any:
-    from posttrain.rl.command_policy import CommandPolicy
-
-    return CommandPolicy(seed=seed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from posttrain.bench.setups.setup import WorldSetup
+from posttrain.bench.setups.policies import novice
+from posttrain.bench.setups.setup import WorldSetup, cycled
 from posttrain.tasks.worlds.corridor import Corridor, corridors
 
 LEGS, GAP = 3, 1
@@ -20,21 +21,15 @@ def setup(*, aliased: bool = True) -> WorldSetup:
 
     def evaluation(n: int, seed: int) -> dict[str, list[dict[str, Any]]]:
         found = corridors(16, seed=1, legs=LEGS, gap=GAP, aliased=aliased, split="eval")
-        return {"other corridors": (found * -(-n // len(found)))[:n]}
+        return {"other corridors": cycled(found, n)}
 
     return WorldSetup(
         world=Corridor,
         rows=rows,
         evaluation=evaluation,
-        policy=_policy,
+        policy=novice,
         learning_rate=5e-3,
         steps=60,
         agent={"form": "window", "window": GAP + 1, "turns": TURNS},
         eval_every=5,
     )
-
-
-def _policy(seed: int) -> Any:
-    from posttrain.rl.command_policy import CommandPolicy
-
-    return CommandPolicy(seed=seed)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import partial
+from typing import Any
 
-from posttrain.bench.setups.coins import _world, maps
-from posttrain.bench.setups.reading import reader
-from posttrain.bench.setups.setup import Trained, WorldSetup
+from posttrain.bench.setups.coins import maps, text_world
+from posttrain.bench.setups.policies import reader
+from posttrain.bench.setups.setup import Trained, WorldSetup, cycled
 
 LEVEL = 9
 MAPS = 5
 TURNS = 30
+AGENT: dict[str, Any] = {"form": "window", "window": 1, "turns": TURNS, "write": "template", "similarity": 0.9}
 ROUNDS = 8
 """Of adaptation to maps that were not trained on."""
 EPISODES = 8
@@ -22,14 +24,14 @@ EPISODES = 8
 def setup() -> WorldSetup:
     """The paper's five variations of a task; novelty and tips by hashed words, whose rooms share most of theirs."""
     return WorldSetup(
-        world=_world,
+        world=text_world,
         rows=partial(maps, LEVEL, MAPS),
-        evaluation=lambda n, seed: {"its maps, without tips": (maps(LEVEL, MAPS, seed) * -(-n // MAPS))[:n]},
+        evaluation=lambda n, seed: {"its maps, without tips": cycled(maps(LEVEL, MAPS, seed), n)},
         policy=reader,
         learning_rate=5e-3,
         steps=60,
         prompts=MAPS,
-        agent={"form": "window", "window": 1, "turns": TURNS, "write": "template", "similarity": 0.9},
+        agent=AGENT,
         budget=40_000,
         eval_rows=40,
         eval_every=5,
@@ -45,9 +47,9 @@ def _measure(trained: Trained) -> dict[str, float]:
     from posttrain.tasks.worlds.crowd import Crowd
 
     rows = maps(LEVEL, MAPS, trained.seed + 500)
-    with Crowd(_world, threads=1) as worlds:
-        method = EMPO2(worlds=worlds, window=1, turns=TURNS, write="template", similarity=0.9)
+    with Crowd(text_world, threads=1) as worlds:
+        method = EMPO2(worlds=worlds, **AGENT)
         sampler = LoopSampler(trained.model, rows, lambda row: 0.0, 1, random.Random(trained.seed))
-        tasks = [Task(row["prompt"], i, i, row) for i, row in enumerate(rows * EPISODES)]
+        tasks = [Task(row["prompt"], i, i, row, row["id"]) for i, row in enumerate(rows * EPISODES)]
         _, earned = asyncio.run(adapt(method, tasks, sampler, method.initial_state(), ROUNDS))
     return {"other maps, round 1": earned[0], f"other maps, round {ROUNDS}": earned[-1]}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from posttrain.bench.setups.reading import reader
-from posttrain.bench.setups.setup import Trained, WorldSetup
+from posttrain.bench.setups.policies import reader
+from posttrain.bench.setups.setup import Trained, WorldSetup, cycled
 
 TASK = "power-component"
 VARIATIONS = 5
 """Of training, as in the paper."""
+TESTS = 5
+"""Variations of the evaluation."""
 
 
 def setup() -> WorldSetup:
@@ -17,7 +19,7 @@ def setup() -> WorldSetup:
     return WorldSetup(
         world=_world,
         rows=lambda seed: _rows("train", VARIATIONS),
-        evaluation=lambda n, seed: {"test variations": (_rows("test", 5) * -(-n // 5))[:n]},
+        evaluation=lambda n, seed: {"test variations": cycled(_rows("test", TESTS), n)},
         policy=reader,
         learning_rate=2e-3,
         steps=20,
@@ -32,19 +34,10 @@ def setup() -> WorldSetup:
 
 def _measure(trained: Trained) -> dict[str, float]:
     """Points on test variations, without a memory."""
-    import asyncio
-    import random
+    from posttrain.rl.engines.loop import trial
 
-    from posttrain.rl import Task
-    from posttrain.rl.engines.loop import LoopSampler
-
-    rows = _rows("test", 5)
-    sampler = LoopSampler(
-        trained.model, rows, lambda row: 0.0, 1, random.Random(1), training=False, temperature=setup().temperature
-    )
-    owner = trained.recipe.owner("rollout")
-    tasks = [Task(row["prompt"], i, i, row, row["id"]) for i, row in enumerate(rows * 2)]
-    found = asyncio.run(owner.rollout(tasks, sampler, owner.initial_state()))
+    rows = cycled(_rows("test", TESTS), 2 * TESTS)
+    found = trial(trained.recipe, trained.model, rows, seed=1, temperature=setup().temperature)
     return {"score, test variations": sum(row.notes["earned"] for row in found) / len(found)}
 
 

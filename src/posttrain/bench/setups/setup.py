@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,6 +29,11 @@ class Trained(NamedTuple):
     """What it was trained with."""
     seed: int = 0
     """Of the run."""
+
+
+def cycled(rows: Sequence[dict[str, Any]], n: int) -> list[dict[str, Any]]:
+    """The first n of the rows one after the other, over and over."""
+    return list(itertools.islice(itertools.cycle(rows), n))
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from posttrain.rl.batch import Credit, Table
 from posttrain.rl.hgpo import check_discounted, check_turns
-from posttrain.rl.hierarchy import Norm, oracle_credit, same_state_credit, step_returns
+from posttrain.rl.hierarchy import Norm, oracle_credit, same_state_credit
 from posttrain.rl.math import Spread, group_advantages
 from posttrain.rl.method import Method, Settings
-from posttrain.rl.turns import Flat, by_turn, flat
+from posttrain.rl.turns import Flat, credit_turns
 
 if TYPE_CHECKING:
     from posttrain.rl.recipe import Recipe
@@ -61,16 +61,16 @@ class _ByTurn(Method):
 
     def check(self, recipe: Recipe) -> list[str]:
         """There are turns to credit."""
-        return check_turns(self.name, getattr(self, "depth", 0), recipe)
+        return check_turns(self.name, 0, recipe)
 
     def credit(self, table: Table, state: Any) -> Credit:
         """A, (E, K): one per turn of each episode."""
-        turns = flat(table)
-        returns = step_returns(turns.rewards, turns.episode, self.gamma) - turns.fines
-        found = self._of_turns(turns, returns, table.group.cpu()[turns.episode])
-        return Credit(
-            by_turn(found + self._of_episodes(table)[turns.episode], turns, len(table.rewards)).to(table.rewards)
-        )
+        episodes = self._of_episodes(table)
+
+        def credit(turns: Flat, returns: Tensor, task: Tensor) -> Tensor:
+            return self._of_turns(turns, returns, task) + episodes[turns.episode]
+
+        return Credit(credit_turns(table, self.gamma, credit))
 
     def _of_turns(self, turns: Flat, returns: Tensor, task: Tensor) -> Tensor:
         """(N,) from the step returns (N,)."""
@@ -128,6 +128,10 @@ class Oracle(_ByTurn):
         super().__post_init__()
         if self.depth < 0:
             raise ValueError(f"depth={self.depth} must not be negative; 0 compares by the present state alone.")
+
+    def check(self, recipe: Recipe) -> list[str]:
+        """There are turns, and prompts that show what they are compared by."""
+        return check_turns(self.name, self.depth, recipe)
 
     def _of_turns(self, turns: Flat, returns: Tensor, task: Tensor) -> Tensor:
         return oracle_credit(

@@ -159,23 +159,47 @@ def train(
         yield {"step": step, **metrics, **credit.metrics, **remembered, **means}
 
 
+def trial(
+    recipe: Recipe, policy: Policy, tasks: Sequence[dict[str, Any]], *, seed: int = 0, temperature: float = 1.0
+) -> list[Row]:
+    """One row per task, as in an evaluation: nothing is trained or remembered.
+
+    Args:
+        recipe: Its rollout answers or plays.
+        policy: Samples.
+        tasks: As for `train`.
+        seed: Of the sampling.
+        temperature: Of the sampling.
+    """
+    sampler = LoopSampler(
+        policy, tasks, lambda row: 0.0, 1, random.Random(seed), training=False, temperature=temperature
+    )
+    owner = recipe.owner("rollout")
+    return run_async(owner.rollout(_tasks(tasks, 1), sampler, owner.initial_state()))
+
+
+def _tasks(rows: Sequence[Mapping[str, Any]], group_size: int) -> list[Task]:
+    """Each row so many times in a group of its own."""
+    keys = [_key(row, place) for place, row in enumerate(rows)]
+    return [
+        Task(
+            row.get("prompt") or row["prompt_ids"],
+            group,
+            group * group_size + i,
+            {**row, "id": keys[group]},
+            keys[group],
+        )
+        for group, row in enumerate(rows)
+        for i in range(group_size)
+    ]
+
+
 async def _generate(
     recipe: Recipe, sampler: LoopSampler, state: Mapping[str, Any], group_size: int, done: int, total: int
 ) -> tuple[list[Row], Table, dict[str, float]]:
     """Answers and extra rows with their credit table, and the answers' metrics."""
-    tasks = [
-        Task(
-            task.get("prompt") or task["prompt_ids"],
-            group,
-            group * group_size + i,
-            {**task, "id": _key(task, group)},
-            _key(task, group),
-        )
-        for group, task in enumerate(sampler.tasks)
-        for i in range(group_size)
-    ]
     owner = recipe.owner("rollout")
-    rows: list[Row] = await owner.rollout(tasks, sampler, state.get(owner.name))
+    rows: list[Row] = await owner.rollout(_tasks(sampler.tasks, group_size), sampler, state.get(owner.name))
     with torch.no_grad():
         for score in recipe.scores():
             if score.prompts_of_row is not None:

@@ -358,9 +358,9 @@ class RecipeTrainer(GRPOTrainer):
     def _by_turn(self, out: dict[str, Any], turns: Sequence[Row]) -> dict[str, Any]:
         """The batch with a row per turn in place of a row per episode."""
         batch = rows.to_batch(turns, self.pad_id, self.accelerator.device)
-        self._add_logps(batch, out)
         if "sampling_per_token_logps" in out and all(len(row.logps) == len(row.ids) for row in turns):
             batch["sampling_per_token_logps"] = rows.sampled_logps(turns, self.accelerator.device)
+        self._add_logps(batch, out)
         tokens = [int(b["prompt_mask"].sum() + b["completion_mask"].sum()) for b in (batch, out)]
         self.state.num_input_tokens_seen += sum(gather_object([tokens[0] - tokens[1]]))
         return rows.replaced(out, batch, PREFIX)
@@ -385,7 +385,8 @@ class RecipeTrainer(GRPOTrainer):
     @torch.no_grad()
     def _add_logps(self, batch: dict[str, Tensor], out: Mapping[str, Any]) -> None:
         """The log-probabilities under the old, the sampling and the reference policy, where the answers have them."""
-        if own := [name for name in ("old_per_token_logps", "sampling_per_token_logps") if name in out]:
+        names = ("old_per_token_logps", "sampling_per_token_logps")
+        if own := [name for name in names if name in out and name not in batch]:
             batch.update(dict.fromkeys(own, scoring.under_model(self, self.model, batch)))
         if "ref_per_token_logps" not in out:
             return

@@ -1,7 +1,7 @@
-"""A scorer of commands that can read: it was shown tips, and follows those that promise more, as a chat model would.
+"""The scorers of commands that comparisons in worlds begin with: one that knows nothing, and one that can read tips.
 
-Supervised, for a few hundred steps, on made-up words; it knows nothing of any world. Without tips it is as good as
-uniform over the commands.
+The reader follows tips that promise more, as a chat model would. It was supervised for a few hundred steps on made-up
+words and knows nothing of any world; without tips it is as good as uniform over the commands.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ from posttrain.tasks.worlds.view import TextView
 
 STEPS, BATCH = 300, 64
 WORDS = [f"{a}{b}" for a in ("ba", "do", "ku", "mi", "ro", "sa", "te", "vu") for b in ("len", "nar", "pik", "tos")]
+
+
+def novice(seed: int) -> Any:
+    """A policy that takes all commands for equal."""
+    from posttrain.rl.command_policy import CommandPolicy
+
+    return CommandPolicy(seed=seed)
 
 
 def reader(seed: int, width: int = 64) -> Any:
