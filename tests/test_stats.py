@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.stats import Interval, auc, bootstrap, consensus, paired, pass_at_k, plurality
+from posttrain.stats import Interval, auc, bootstrap, consensus, paired, pass_at_k, plurality, wilson
 
 
 def test_a_mean_with_its_interval():
@@ -172,3 +172,19 @@ def test_a_consensus_is_a_plurality_and_a_plurality_is_a_pass(answers):
 def test_what_cannot_be_counted_is_said(wrong, advice):
     with pytest.raises(ValueError, match=advice):
         wrong()
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_wilson_interval_solves_its_equation(case):
+    """Its ends are the shares p from which the seen share lies z standard deviations of p away."""
+    successes, n = case
+    found = wilson(successes, n)
+    assert found.mean == successes / n
+    for end in (found.low, found.high):
+        assert abs((found.mean - end) ** 2 - 1.959964**2 * end * (1 - end) / n) < 1e-6
+    assert -1e-12 <= found.low - 1e-12 <= found.mean <= found.high + 1e-12 <= 1 + 1e-11
+
+
+def test_no_tries_are_no_share():
+    with pytest.raises(ValueError, match="3 of 2"):
+        wilson(3, 2)

@@ -1,10 +1,12 @@
-"""posttrain: train a language model by reward, compare methods, measure claims.
+"""posttrain: train a language model by reward, guard it, compare methods, measure claims.
 
 usage: posttrain COMMAND [...]
 
   train RECIPE    train a model with a recipe, on your data set or on a task
   compare ARM...  recipes side by side on a tiny student, on the same seeds
   claims          re-measure the papers' claims and rewrite docs/claims.md
+  guard egress    a gateway for what leaves an agent: serve, run, check, replay
+  bench egress    attacks on an agent that leak a secret, against every defence
   zoo             the tiny models that ship with the package: list, build
   doctor          versions, extras, and whether the engines' contracts hold
 
@@ -20,7 +22,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("train", "compare", "claims", "zoo", "doctor")
+COMMANDS = ("train", "compare", "claims", "guard", "bench", "zoo", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,23 @@ def bootstrap(values: Sequence[float], *, level: float = 0.95, draws: int = 10_0
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(array[indices].mean(axis=1), [tail, 100 - tail])
     return Interval(float(array.mean()), float(low), float(high), int(array.size))
+
+
+def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:
+    """A share of n independent tries with its Wilson score interval, which is honest at 0 and at n too.
+
+    Args:
+        successes: From 0 to n.
+        n: At least 1.
+        level: Coverage.
+    """
+    if not 0 <= successes <= n or n < 1:
+        raise ValueError(f"{successes} of {n} is no share; give at least one try, and no more successes than tries.")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, spread = successes / n, z * z / n
+    middle = share + spread / 2
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    return Interval(share, (middle - half) / (1 + spread), (middle + half) / (1 + spread), n)
 
 
 class Paired(NamedTuple):

@@ -1,0 +1,100 @@
+"""Session accounting: what has left so far, of every secret and to every host, over requests and channels.
+
+An account changes by records alone: the gateway writes a record to its log, then applies it; a restart applies the log
+again. It holds bitmaps and numbers, no content.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from posttrain.guard.egress.facts import Covered, Facts
+from posttrain.guard.egress.novelty import Novelty
+
+
+@dataclass
+class Account:
+    """One session."""
+
+    covered: dict[str, Covered] = field(default_factory=dict)
+    """Secret to what has left of it."""
+    bits: dict[str, float] = field(default_factory=dict)
+    """Destination, as `Judge.destination` has it, to the bits it was sent, as `novelty.py` counts them."""
+    novelty: dict[str, Novelty] = field(default_factory=dict)
+    """Destination to what it was sent; empty after a restart, so that everything is new again."""
+    requests: int = 0
+    used: float = 0.0
+    """When it was last used, in seconds of the clock that the sessions have."""
+
+    def with_pending(self, facts: Facts) -> dict[str, Covered]:
+        """What will have left of the secrets that a request carries, once it is sent."""
+        return {name: now | self.covered[name] if name in self.covered else now for name, now in facts.carried.items()}
+
+    def add(self, facts: Facts, destination: str) -> None:
+        """Count a request as sent."""
+        self.covered |= self.with_pending(facts)
+        self.bits[destination] = self.bits.get(destination, 0.0) + facts.novelty
+        self.requests += 1
+
+
+class Full(ValueError):
+    """There is no room for another session."""
+
+
+class Sessions:
+    """All accounts; bounded, and nothing that counts is forgotten to make room.
+
+    Args:
+        limit: Most accounts.
+        idle: Seconds after which an account that covers no secret may be forgotten.
+        clock: Seconds.
+    """
+
+    def __init__(self, limit: int, idle: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit = limit
+        self.idle = idle
+        self.clock = clock
+        self.accounts: dict[str, Account] = {}
+        self.together = Account()
+        """What left in all sessions."""
+
+    def account(self, name: str) -> Account:
+        """The account of a session.
+
+        Raises:
+            Full: It is new, and as many as allowed are in use.
+        """
+        found = self.accounts.pop(name, None)
+        if found is None:
+            self._make_room()
+            found = Account()
+        found.used = self.clock()
+        self.accounts[name] = found  # the last place: least recently used come first
+        return found
+
+    def add(self, facts: Facts, destination: str) -> None:
+        """Count a request as sent."""
+        self.account(facts.session).add(facts, destination)
+        self.together.add(facts, destination)
+
+    def restore(self, sent: Iterable[dict[str, Any]], destination: Callable[[Facts], str]) -> None:
+        """Count what a log says was sent."""
+        for record in sent:
+            if record.get("sent"):
+                facts = Facts.from_record(record["facts"])
+                self.add(facts, destination(facts))
+
+    def _make_room(self) -> None:
+        if len(self.accounts) < self.limit:
+            return
+        late = self.clock() - self.idle
+        for name, account in self.accounts.items():
+            if account.used > late:
+                break
+            if not account.covered:
+                del self.accounts[name]
+                return
+        raise Full(f"{self.limit} sessions are in use; end some, or raise session.sessions.")

@@ -1,0 +1,114 @@
+"""Policies as data: strict TOML to frozen dataclasses, with a hash that names the very policy a verdict came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from posttrain.extras import need
+
+P = TypeVar("P")
+
+
+class Strict:
+    """Base of the dataclasses a policy is made of: an unknown key or a value of another type is refused."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+
+def parse(kind: type[P], text: str, name: str = "policy") -> P:
+    """A policy from TOML.
+
+    Args:
+        kind: A frozen dataclass on `Strict`; its own `__post_init__` checks what types cannot say.
+        text: TOML.
+        name: Of the file, for errors.
+
+    Raises:
+        ValueError: One sentence with the line, what was given and what is expected.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{name} is no TOML: {error}.") from None
+    pydantic = need("pydantic")
+    try:
+        # JSON mode lets strict fields take lists for tuples and texts for enumerations.
+        return pydantic.TypeAdapter(kind).validate_json(json.dumps(values, default=str))
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_context=True)[0]
+        raise ValueError(_sentence(first, text, name)) from None
+
+
+def load(kind: type[P], path: Path) -> P:
+    """A policy from a TOML file."""
+    if not path.is_file():
+        raise ValueError(f"There is no policy at {path}; `--policy` takes a TOML file.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); TOML must be.") from None
+    return parse(kind, text, str(path))
+
+
+def schema(kind: type) -> dict[str, Any]:
+    """The JSON schema of a policy, for editors."""
+    return need("pydantic").TypeAdapter(kind).json_schema()
+
+
+def fingerprint(policy: Any) -> str:
+    """Sixteen hex digits that name a policy's values, defaults included."""
+    values = json.dumps(asdict(policy), sort_keys=True, default=str)
+    return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
+def _sentence(error: dict[str, Any], text: str, name: str) -> str:
+    """One validation error in words, with its line."""
+    path = [part for part in error["loc"] if isinstance(part, str | int)]
+    line = line_of(text, path)
+    where = f"{name}, line {line}" if line else name
+    key = ".".join(str(part) for part in path) or "the policy"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{where}: there is no key {key!r}."
+    if error["type"] == "missing":
+        return f"{where}: {key} is missing."
+    reason = str(error.get("ctx", {}).get("error", error["msg"])).rstrip(".")
+    given = "" if isinstance(error["input"], dict) else f" (given: {error['input']!r})"
+    return f"{where}: {key}: {reason}{given}."
+
+
+def line_of(text: str, path: list[str | int]) -> int:
+    """The line of TOML where a key is set, counted from 1, or that of the nearest table around it; 0 if none is.
+
+    Args:
+        text: TOML.
+        path: Keys, and positions in arrays of tables.
+    """
+    names = [part for part in path if isinstance(part, str)]
+    index = next((part for part in path if isinstance(part, int)), 0)
+    table: list[str] = []
+    seen: dict[str, int] = {}
+    best = (0, 0)
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*(\[{1,2})\s*([\w.\-\"' ]+?)\s*\]", line):
+            table = [part.strip(" \"'") for part in header[2].split(".")]
+            seen[header[2]] = seen.get(header[2], -1) + 1
+            here = table
+            if header[1] == "[[" and seen[header[2]] != index:
+                table = ["\0"]
+                continue
+        elif key := re.match(r"\s*([\w.\-\"' ]+?)\s*=", line):
+            here = table + [part.strip(" \"'") for part in key[1].split(".")]
+        else:
+            continue
+        common = next(
+            (i for i, (a, b) in enumerate(zip(here, names, strict=False)) if a != b), min(len(here), len(names))
+        )
+        if common == len(here) and common > best[0]:
+            best = (common, number)
+    return best[1]

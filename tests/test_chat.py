@@ -1,0 +1,86 @@
+"""Models as functions: a script, a recording, and the OpenAI client against a server on this machine."""
+
+import asyncio
+import json
+
+import pytest
+
+from posttrain.chat import OpenAIChat, Recorded, Reply, ScriptedChat, Usage, chat
+from posttrain.serve import serving
+
+
+def echo(messages, seed):
+    return {"role": "assistant", "content": f"{messages[-1]['content']} {seed}"}
+
+
+ASKED = [{"role": "user", "content": "hello"}]
+
+
+def test_a_script_answers_with_its_seeds():
+    reply = asyncio.run(ScriptedChat(echo)(ASKED, n=3, seed=5))
+    assert [m["content"] for m in reply.messages] == ["hello 5", "hello 6", "hello 7"]
+    assert reply.text == "hello 5"
+    assert reply.finish_reasons == ("stop",) * 3
+
+
+def test_a_recording_answers_the_same_call_and_no_other(tmp_path):
+    calls = []
+
+    def counted(messages, seed):
+        calls.append(seed)
+        return echo(messages, seed)
+
+    path = tmp_path / "calls.jsonl"
+    model = Recorded(ScriptedChat(counted), path)
+    first = asyncio.run(model(ASKED, seed=1))
+    assert asyncio.run(model(ASKED, seed=1)) == first
+    asyncio.run(model(ASKED, seed=2))
+    assert calls == [1, 2]
+    again = Recorded(None, path)
+    assert asyncio.run(again(ASKED, seed=1)) == first
+    with pytest.raises(ValueError, match="holds no reply to this call"):
+        asyncio.run(again(ASKED, seed=3))
+
+
+def server(seen):
+    starlette = pytest.importorskip("starlette.applications")
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    async def complete(request):
+        asked = await request.json()
+        seen.append(asked)
+        message = {"role": "assistant", "content": None, "tool_calls": [
+            {"id": "c1", "type": "function", "function": {"name": "look", "arguments": json.dumps({"x": 1})}}
+        ]}  # fmt: skip
+        return JSONResponse(
+            {
+                "id": "1", "object": "chat.completion", "created": 0, "model": asked["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+                "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+            }
+        )  # fmt: skip
+
+    return starlette.Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
+
+
+def test_the_openai_client_sends_what_is_given_and_nothing_else(monkeypatch):
+    pytest.importorskip("openai")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    seen = []
+
+    async def ask() -> Reply:
+        async with serving(server(seen)) as port:
+            model = OpenAIChat("tiny", f"http://127.0.0.1:{port}/v1")
+            return await model([{**ASKED[0], "passages": []}], temperature=0.5)
+
+    reply = asyncio.run(ask())
+    assert seen == [{"model": "tiny", "messages": ASKED, "temperature": 0.5}]
+    assert reply.usage == Usage(7, 3)
+    assert reply.finish_reasons == ("tool_calls",)
+    assert reply.message["tool_calls"][0]["function"]["name"] == "look"
+
+
+def test_a_model_has_a_kind_and_a_name():
+    with pytest.raises(ValueError, match="write openai:NAME"):
+        chat("qwen")
