@@ -11,6 +11,13 @@ Sees: TypeAlias = Literal["all", "host"]
 """`host`: a tunnel, whose contents are encrypted."""
 
 
+OWN_HEADERS = frozenset(
+    ("host", "connection", "proxy-connection", "keep-alive", "transfer-encoding", "content-length", "te", "upgrade",
+     "proxy-authorization")
+)  # fmt: skip
+"""Set by the connection, whatever a caller gives."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One request on its way out."""

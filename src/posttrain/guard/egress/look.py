@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from posttrain.guard.egress.decode import views
 from posttrain.guard.egress.entropy import tokens
-from posttrain.guard.egress.facts import Chain, Facts, Request, Sees
+from posttrain.guard.egress.facts import OWN_HEADERS, Chain, Facts, Request, Sees
 from posttrain.guard.egress.hosts import Refused, Target, is_top_level, site, target
 from posttrain.guard.egress.novelty import Novelty
 from posttrain.guard.egress.parts import Part, content, parts, segments
@@ -83,8 +83,9 @@ class Look:
         except Refused as refused:
             facts = Facts(scheme="", host="", port=0, hop=number, problem=str(refused), **common)
             return Looked(facts, None, ())
-        pieces = tuple(parts(goal, request.headers, request.body))
-        searched = content(goal, request.headers, request.body)
+        headers = [(name, value) for name, value in request.headers if name.lower() not in OWN_HEADERS]
+        pieces = tuple(parts(goal, headers, request.body))
+        searched = content(goal, headers, request.body)
         seen = views(searched, self.policy.content.depth, self.policy.content.views)
         texts = [view.data for view in seen.views]
         carried = self.secrets.carried(texts)

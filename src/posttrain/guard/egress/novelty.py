@@ -10,11 +10,13 @@ its end; the body is cut into words.
     cost(step) = log2((N + 1) / N_step)                          if it followed the step before it, or its name, already
                = log2(N + 1) + log2(1 + s + n)                   if it was sent before, elsewhere
                = log2(N + 1) + log2(1 + s + n) + 3               if its text stands in the conversation: a link followed
+               = log2(N + 1) + log2(1 + s + n) + 3 + u           if it is what HTTP libraries usually send (`USUAL`)
                = log2(N + 1) + log2(1 + s + n) + 3
                  + 8 b + 2 log2(1 + b) + 1                       if it is new
 
 k: different requests sent; s: different steps sent; n: different segments of the conversation; N, N_step: how often the
-step before was followed by any, and by this one; b: bytes of the step's text; 3: the kind of its place, one of 7.
+step before was followed by any, and by this one; b: bytes of the step's text; u: bits that name one of the usual texts;
+3: the kind of its place, one of 7, or that it is usual.
 
 The code is decodable: over all requests that could come next, sum 2^-cost <= 1 (Kraft). So at most 2^B different
 sequences of a given number of requests cost B bits or less, and who may spend B bits on a host can tell it no more than
@@ -31,6 +33,7 @@ Steps are kept as keyed hashes. At most `MOST` pairs of them are, and requests; 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -57,6 +60,8 @@ class _Step(NamedTuple):
     itself: bytes
     """Hash of place and text."""
     text: str
+    usual: float | None = None
+    """Bits that name its text among the usual ones; None if it is none of them."""
 
 
 class Novelty:
@@ -106,6 +111,8 @@ class Novelty:
             return bits
         if step.text in segments:
             return bits + 3
+        if step.usual is not None:
+            return bits + 3 + step.usual
         size = len(step.text.encode("utf-8", "surrogatepass"))
         return bits + 3 + 8 * size + 2 * log2(1 + size) + 1
 
@@ -115,14 +122,44 @@ def _steps(parts: Sequence[Part]) -> Iterator[_Step]:
     before = b""
     for part, after in zip(parts, (*parts[1:], Part("", "")), strict=True):
         if " " in part.where:
-            yield _Step(_hash(part.where), _hash(part.where, part.text), part.text)
+            yield _Step(_hash(part.where), _hash(part.where, part.text), part.text, _usual(part))
             continue
         place = part.where + "=" if after.where.startswith(f"{part.where} ") else part.where
         for text in words(part.text, WORDS) if part.where == "body" else (part.text,):
             itself = _hash(place, text)
-            yield _Step(before, itself, text)
+            yield _Step(before, itself, text, _usual(part))
             before = itself
     yield _Step(before, _hash("end", ""), "")
+
+
+def _usual(part: Part) -> float | None:
+    """Bits that name a usual header, or a usual value of one; None for anything else."""
+    kind, _, name = part.where.partition(" ")
+    if kind != "header":
+        return None
+    if not name:
+        return _NAME_BITS if part.text.lower() in USUAL else None
+    pattern, bits = USUAL.get(name, (None, 0.0))
+    return bits if pattern is not None and pattern.fullmatch(part.text) else None
+
+
+USUAL: dict[str, tuple[re.Pattern[str], float]] = {
+    "accept": (re.compile(r"\*/\*|application/json(?:, \*/\*)?|text/html|text/plain"), 3.0),
+    "accept-encoding": (re.compile(r"identity|gzip|(?:gzip, deflate)(?:, br)?(?:, zstd)?"), 3.0),
+    "accept-language": (re.compile(r"\*|en|en-US|en-US,en;q=0\.[59]"), 3.0),
+    "content-type": (
+        re.compile(r"(?:application/(?:json|x-www-form-urlencoded)|text/plain)(?:; ?charset=(?:utf|UTF)-8)?"), 4.0,
+    ),
+    "user-agent": (
+        re.compile(
+            r"(?:python-httpx2?|python-requests|python-urllib3|Python-urllib|aiohttp|curl|Wget|OpenAI/Python|node)"
+            r"[/ ]\d{1,3}\.\d{1,2}(?:\.\d{1,2})?"
+        ), 29.0,
+    ),
+}  # fmt: skip
+"""Headers to the values that HTTP libraries send by themselves, and the bits that name one of these."""
+_NAME_BITS = 6.0
+"""A name in any case that libraries write: as it is, capitalised, or small."""
 
 
 def _whole(steps: Sequence[_Step]) -> bytes:

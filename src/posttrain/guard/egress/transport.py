@@ -8,18 +8,12 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from posttrain.extras import need
-from posttrain.guard.egress.facts import Request
+from posttrain.guard.egress.facts import OWN_HEADERS, Request
 from posttrain.guard.egress.hosts import Target
 from posttrain.guard.egress.policy import Limits
 
 Connect: TypeAlias = Callable[[str, int, str], Awaitable[tuple[str, int]]]
 """Address, port and host to the address and port to connect to; tests send names to servers of their own with it."""
-
-OWN_HEADERS = frozenset(
-    ("host", "connection", "proxy-connection", "keep-alive", "transfer-encoding", "content-length", "te", "upgrade",
-     "proxy-authorization")
-)  # fmt: skip
-"""Set by the connection, whatever a caller gives."""
 
 
 class TransportError(OSError):
