@@ -15,11 +15,13 @@ class Paper(NamedTuple):
     room: str
     state: str
     """`ready`, or `planned`: not in this version."""
+    page: str = ""
+    """What its page and its results are called, where that is not the first word of its name."""
 
     @property
     def slug(self) -> str:
-        """What its page and its results are called: the first word of its name, in plain small letters."""
-        return self.name.lower().replace("²", "2").split()[0].rstrip(",")
+        """What its page and its results are called, in plain small letters."""
+        return self.page or self.name.lower().replace("²", "2").split()[0].rstrip(",")
 
 
 PAPERS = (
@@ -37,7 +39,7 @@ PAPERS = (
     Paper("AMA-Bench, AMA-Agent", "long memory for agents, and its measure", "2602.22769", "memory", "planned"),
     Paper("AgentSentry", "find the injected instruction by its causal effect", "2602.22724", "guard", "planned"),
     Paper("CourtGuard", "judge an answer in a debate over the written policy", "2602.22557", "guard", "planned"),
-    Paper("Silent Egress", "data that leaks through URL previews, and its stop", "2602.22450", "guard", "planned"),
+    Paper("Silent Egress", "leaks through URL previews, and their stop", "2602.22450", "guard", "planned", "egress"),
 )  # fmt: skip
 
 

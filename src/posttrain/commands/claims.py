@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posttrain.bench import claims
-from posttrain.commands import compare
+from posttrain.commands import bench, compare
 from posttrain.commands.parse import parse
 
 
@@ -39,8 +39,11 @@ def main(arguments: Sequence[str]) -> None:
     """Measure what was asked for, then render."""
     given = parse(Claims, arguments, prog="posttrain claims", description="Measure the papers' claims.")
     for name in () if given.render else (given.only or tuple(claims.EXPERIMENTS)):
-        title, config = claims.EXPERIMENTS[name]
-        compare.run(compare.Compare(config, out=given.runs / name, title=title))
+        experiment, out = claims.EXPERIMENTS[name], given.runs / name
+        if experiment.config is None:
+            bench.main([*experiment.bench, "--out", str(out)])
+        else:
+            compare.run(compare.Compare(experiment.config, out=out, title=experiment.title))
         given.results.mkdir(parents=True, exist_ok=True)
         for kind in ("json", "png"):
             shutil.copyfile(given.runs / name / f"result.{kind}", given.results / f"{name}.{kind}")

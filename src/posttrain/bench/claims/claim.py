@@ -16,12 +16,16 @@ Cell = Callable[[dict[str, Any]], str]
 
 
 class Experiment(NamedTuple):
-    """One comparison."""
+    """What is run for some claims: a comparison of recipes, or a bench of its own."""
 
     title: str
     """Of the picture."""
-    config: CompareConfig
+    config: CompareConfig | None = None
     """What is compared."""
+    bench: tuple[str, ...] = ()
+    """In place of it, the arguments of `posttrain bench`."""
+    section: Callable[[dict[str, Any]], list[str]] | None = None
+    """Of a bench: what the page says about its result, as lines of Markdown."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ def render(
     lines += ["", *(f"- {sentence}" for sentence in not_here)]
     for name, experiment in experiments.items():
         if result := found[name]:
-            lines += ["", f"## {experiment.title}", "", *_section(name, result)]
+            said = _section(name, result) if experiment.section is None else experiment.section(result)
+            lines += ["", f"## {experiment.title}", "", *said]
     return write_whole(page, "\n".join(lines) + "\n")
 
 
@@ -48,7 +49,7 @@ def _escaped(cell: str) -> str:
 
 
 def _section(name: str, result: dict[str, Any]) -> list[str]:
-    """One experiment: setting, picture and tables."""
+    """One comparison: setting, picture and tables."""
     config = result["config"]
     passes = f"{config['inner_steps']} x {config['slices']}" if config.get("slices", 1) > 1 else config["inner_steps"]
     setting = (
