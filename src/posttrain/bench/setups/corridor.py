@@ -8,9 +8,9 @@ from posttrain.bench.setups.policies import novice
 from posttrain.bench.setups.setup import WorldSetup, cycled
 from posttrain.tasks.worlds.corridor import Corridor, corridors
 
-LEGS, GAP = 3, 1
-TURNS = 20
-"""Longest episode; without a wrong turn it takes 9."""
+LEGS, GAP = 6, 2
+TURNS = 45
+"""Longest episode; without a wrong turn it takes 24."""
 
 
 def setup(*, aliased: bool = True) -> WorldSetup:

@@ -6,6 +6,7 @@ the old site-local addresses, and the forms in which an IPv6 address carries an 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
@@ -87,6 +88,8 @@ def literal(text: str) -> str | None:
     IPv4 is four decimal numbers without leading zeros. IPv6 is as RFC 5952 writes it, in either case, and a mapped
     address may end in an IPv4 address. There is no zone.
     """
+    if not _WRITTEN.fullmatch(text):
+        return None
     try:
         parsed = ip_address(text)
     except ValueError:
@@ -96,6 +99,10 @@ def literal(text: str) -> str | None:
     mapped = parsed.ipv4_mapped
     spellings = (str(parsed), f"::ffff:{mapped}" if mapped else "")
     return str(parsed) if text.lower() in spellings and not parsed.scope_id else None
+
+
+_WRITTEN = re.compile(r"[0-9A-Fa-f:.]+")
+"""What an address may hold; most names hold something else, which is found faster than an error is made."""
 
 
 def read_networks(blocks: Iterable[str]) -> tuple[Network, ...]:

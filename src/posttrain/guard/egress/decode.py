@@ -82,7 +82,7 @@ class _Search:
         self.overflow = False
         self.found: list[View] = []
         self.known: set[bytes] = {b""}
-        self.runs: set[tuple[str, bytes]] = set()
+        self.runs: dict[str, set[bytes]] = {}
 
     def new(self, view: View) -> list[View]:
         """The view, unless it was there before or does not fit."""
@@ -109,9 +109,10 @@ class _Search:
     def decoded(self, view: View, decoders: Mapping[str, Runs]) -> Iterator[View]:
         """One view for each decoder that finds runs which it did not find before."""
         for how, (pattern, decode) in decoders.items():
-            runs = [run for run in dict.fromkeys(pattern.findall(view.data)) if (how, run) not in self.runs]
-            self.runs.update((how, run) for run in runs)
+            known = self.runs.setdefault(how, set())
+            runs = [run for run in dict.fromkeys(pattern.findall(view.data)) if run not in known]
             if runs:
+                known.update(runs)
                 yield from self.new(view.then(how, decode(runs)))
 
 

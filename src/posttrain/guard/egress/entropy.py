@@ -12,6 +12,7 @@ import heapq
 import math
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from urllib.parse import unquote
 
 from posttrain.guard.egress.facts import Token
@@ -35,8 +36,12 @@ LENGTH, BITS, MOST = 8, 3.0, 32
 
 def shannon(text: str) -> float:
     """H: bits per character of a text, by its own frequencies; 0 for an empty one."""
-    counts = [text.count(character) for character in set(text)]
-    return math.log2(len(text)) - sum(n * math.log2(n) for n in counts) / len(text) if text else 0.0
+    return math.log2(len(text)) - sum(map(_weight, map(text.count, set(text)))) / len(text) if text else 0.0
+
+
+@lru_cache(maxsize=4096)
+def _weight(n: int) -> float:
+    return n * math.log2(n)
 
 
 def tokens(parts: Iterable[Part]) -> tuple[Token, ...]:

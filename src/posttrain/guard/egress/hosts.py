@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -112,6 +112,7 @@ def authority(text: str, port: int | None = None) -> tuple[str, int]:
     return host, int(digits)
 
 
+@lru_cache(maxsize=4096)
 def site(host: str) -> str:
     """The registrable domain that a host belongs to, by the public suffix list; an address or a suffix is its own.
 

@@ -34,9 +34,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from hashlib import blake2b
 from math import log2
 from typing import NamedTuple
@@ -47,7 +47,6 @@ MOST = 4096
 """Pairs of steps that are remembered for a host, and requests."""
 WORDS = 128
 """Of a body; the rest is one step."""
-_NONE: Counter[bytes] = Counter()
 _KEYED = blake2b(digest_size=16, key=os.urandom(32))
 """Its hashes tell nothing to who lacks this process's key."""
 
@@ -70,8 +69,8 @@ class Novelty:
     def __init__(self) -> None:
         self._requests: set[bytes] = set()
         self._steps: set[bytes] = set()
-        self._followers: dict[bytes, Counter[bytes]] = {}
-        self._often: Counter[bytes] = Counter()
+        self._followers: dict[bytes, dict[bytes, int]] = {}
+        self._often: dict[bytes, int] = {}
         self._pairs = 0
 
     def cost(self, parts: Sequence[Part], segments: AbstractSet[str] = frozenset()) -> float:
@@ -81,30 +80,30 @@ class Novelty:
             parts: Of the request.
             segments: Of the conversation's texts, see `parts.segments`; the sender can name these cheaply.
         """
-        steps = list(_steps(parts))
+        steps, whole = _code(tuple(parts))
         bits = log2(1 + len(self._requests))
-        if _whole(steps) in self._requests:
+        if whole in self._requests:
             return bits
         return bits + sum(self._step(step, segments) for step in steps)
 
     def add(self, parts: Sequence[Part]) -> None:
         """Remember a request that was sent, if there is room for it."""
-        steps = list(_steps(parts))
-        whole = _whole(steps)
+        steps, whole = _code(tuple(parts))
         full = len(self._requests) >= MOST or self._pairs + len(steps) > MOST
         if full or whole in self._requests:
             return
         self._requests.add(whole)
         for step in steps:
-            followers = self._followers.setdefault(step.before, Counter())
-            self._pairs += step.itself not in followers
-            followers[step.itself] += 1
-            self._often[step.before] += 1
+            followers = self._followers.setdefault(step.before, {})
+            seen = followers.get(step.itself, 0)
+            self._pairs += not seen
+            followers[step.itself] = seen + 1
+            self._often[step.before] = self._often.get(step.before, 0) + 1
             self._steps.add(step.itself)
 
     def _step(self, step: _Step, segments: AbstractSet[str]) -> float:
-        often = 1 + self._often[step.before]
-        if seen := self._followers.get(step.before, _NONE)[step.itself]:
+        often = 1 + self._often.get(step.before, 0)
+        if (followers := self._followers.get(step.before)) and (seen := followers.get(step.itself)):
             return log2(often / seen)
         bits = log2(often) + log2(1 + len(self._steps) + len(segments))
         if step.itself in self._steps:
@@ -117,6 +116,13 @@ class Novelty:
         return bits + 3 + 8 * size + 2 * log2(1 + size) + 1
 
 
+@lru_cache(maxsize=1)
+def _code(parts: tuple[Part, ...]) -> tuple[tuple[_Step, ...], bytes]:
+    """The steps of a request, and its hash; kept, as what is judged is mostly added next."""
+    steps = tuple(_steps(parts))
+    return steps, _hash("".join(step.itself.hex() for step in steps))
+
+
 def _steps(parts: Sequence[Part]) -> Iterator[_Step]:
     """A value follows its name; a name, label, segment or word follows the last one of these."""
     before = b""
@@ -125,9 +131,10 @@ def _steps(parts: Sequence[Part]) -> Iterator[_Step]:
             yield _Step(_hash(part.where), _hash(part.where, part.text), part.text, _usual(part))
             continue
         place = part.where + "=" if after.where.startswith(f"{part.where} ") else part.where
+        usual = _usual(part)
         for text in words(part.text, WORDS) if part.where == "body" else (part.text,):
             itself = _hash(place, text)
-            yield _Step(before, itself, text, _usual(part))
+            yield _Step(before, itself, text, usual)
             before = itself
     yield _Step(before, _hash("end", ""), "")
 
@@ -160,11 +167,6 @@ USUAL: dict[str, tuple[re.Pattern[str], float]] = {
 """Headers to the values that HTTP libraries send by themselves, and the bits that name one of these."""
 _NAME_BITS = 6.0
 """A name in any case that libraries write: as it is, capitalised, or small."""
-
-
-def _whole(steps: Sequence[_Step]) -> bytes:
-    """Hash of a request."""
-    return _hash("".join(step.itself.hex() for step in steps))
 
 
 def _hash(place: str, text: str = "") -> bytes:
