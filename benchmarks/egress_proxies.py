@@ -108,7 +108,7 @@ def squid(folder: Path, program: str) -> Iterator[Side]:
     known = folder / "known"
     known.write_text("\n".join(_with_own()))
     (folder / "squid.conf").write_text(
-        f"http_port 127.0.0.1:{port}\nacl known dstdomain \"{known}\"\nhttp_access allow known\nhttp_access deny all\n"
+        f'http_port 127.0.0.1:{port}\nacl known dstdomain "{known}"\nhttp_access allow known\nhttp_access deny all\n'
         f"cache deny all\ncache_mem 8 MB\naccess_log stdio:{folder}/access.log\ncache_log {folder}/cache.log\n"
         f"pid_filename {folder}/pid\ncoredump_dir {folder}\nnetdb_filename none\npinger_enable off\n"
         "shutdown_lifetime 0 seconds\nmax_filedescriptors 8192\n"
@@ -129,8 +129,8 @@ def tinyproxy(folder: Path, program: str) -> Iterator[Side]:
     port = _free_port()
     (folder / "filter").write_text("\n".join(f"^{re.escape(name)}$" for name in _with_own()))
     (folder / "conf").write_text(
-        f"Port {port}\nListen 127.0.0.1\nTimeout 600\nMaxClients 2000\nLogFile \"{folder}/log\"\nLogLevel Connect\n"
-        f"Filter \"{folder}/filter\"\nFilterDefaultDeny Yes\nFilterExtended On\n"
+        f'Port {port}\nListen 127.0.0.1\nTimeout 600\nMaxClients 2000\nLogFile "{folder}/log"\nLogLevel Connect\n'
+        f'Filter "{folder}/filter"\nFilterDefaultDeny Yes\nFilterExtended On\n'
     )
     with _running("tinyproxy", [program, "-d", "-c", str(folder / "conf")], port) as side:
         yield side

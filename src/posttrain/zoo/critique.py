@@ -50,9 +50,9 @@ class CritiqueConfig(StartConfig):
     """Training on careless traces, after that."""
     slip: float = 0.85
     """Probability that careless working gets a step wrong that crosses a ten."""
-    judging_slip: float = 0.3
+    judging_slip: float = 0.1
     """The same for the working in careless critiques, which are more careful: at 1/2 they would judge by chance."""
-    guess: float = 0.2
+    guess: float = 0.5
     """Probability that a careless critique tosses a coin for its verdict."""
     shares: tuple[float, float, float] = (0.4, 0.45, 0.15)
     """Shares of the batches that solve, judge and repair."""

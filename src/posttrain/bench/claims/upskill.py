@@ -10,7 +10,8 @@ CONTROL = "grpo:spread=none"
 SEQUENCE = "grpo:spread=none|upskill:form=sequence,weight=0.7,kl_beta=0.1"
 HALF = "grpo:spread=none|upskill:form=sequence,weight=0.5,kl_beta=0.1"
 TOKEN = "grpo:spread=none|upskill:weight=0.5,kl_beta=0.1"
-ARMS = (CONTROL, "grpo:spread=none,kl_beta=0.1", "grpo:spread=none|entropy_bonus:weight=0.02", SEQUENCE, HALF, TOKEN)
+KL = "grpo:spread=none,kl_beta=0.1"
+ARMS = (CONTROL, KL, "grpo:spread=none|entropy_bonus:weight=0.02", SEQUENCE, HALF, TOKEN)
 
 EXPERIMENTS = {
     "upskill-three-numbers": Experiment(
@@ -47,6 +48,10 @@ CLAIMS = (
     Claim(
         "UpSkill", "the token form is the one that is printed", "pass@5, token form against the control",
         "upskill-three-numbers", larger("pass@5", TOKEN, CONTROL),
+    ),
+    Claim(
+        "UpSkill", "(not in the paper) the control with UpSkill's own KL", "pass@5 against GRPO with the same KL",
+        "upskill-three-numbers", larger("pass@5", SEQUENCE, KL),
     ),
     Claim(
         "UpSkill", "(ours, not the paper's) a hotter or more entropic control does as well",

@@ -194,6 +194,8 @@ _BASE32_DIGITS = bytes.maketrans(
     b"0123456789abcdefghijklmnop0123456789abcdefghijklmnopqrstuv",
 )
 _MARKS = rb"(?:[^0-9A-Za-z]{0,3}(?:0?[xX]|[uU]00)|[^0-9A-Za-z]{1,3})"
+_NO_MARK = rb"(?![1-9A-TVWYZa-tvwyz])"
+"""Follows from the marks, and is found out faster."""
 _MARKED = re.compile(_MARKS + rb"([0-9A-Fa-f]{2})")
 _HEADS = [bytes((c, f)) for c in range(0x08, 0x88, 0x10) for f in range(256) if not (256 * c + f) % 31 and not f & 32]
 _STREAM = re.compile(rb"\x1f\x8b\x08|" + b"|".join(map(re.escape, _HEADS)))
@@ -211,7 +213,9 @@ _INNER: dict[str, Runs] = {
     "escapes": _TRANSPORT["escapes"],
     "base64": (re.compile(rb"[A-Za-z0-9+/_-]{7,}(?:\r?\n[A-Za-z0-9+/_-]+)*"), base64),
     "hex": (re.compile(rb"[0-9A-Fa-f]{10,}"), base16),
-    "spaced hex": (re.compile(rb"[0-9A-Fa-f]{2}(?:" + _MARKS + rb"[0-9A-Fa-f]{2}){4,}"), spaced_base16),
+    "spaced hex": (
+        re.compile(rb"[0-9A-Fa-f]{2}" + _NO_MARK + rb"(?:" + _MARKS + rb"[0-9A-Fa-f]{2}){4,}"), spaced_base16,
+    ),
     "base32": (re.compile(rb"[A-Z2-7]{8,}|[a-z2-7]{8,}"), base32),
-}
+}  # fmt: skip
 """Runs long enough for 5 characters, the shortest stretch of a secret that counts."""
