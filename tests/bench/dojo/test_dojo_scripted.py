@@ -17,6 +17,7 @@ from posttrain.bench.dojo.runner import run_suite
 from posttrain.bench.dojo.scripted import Script, scripted
 
 
+@pytest.mark.filterwarnings("ignore:The `copy` method is deprecated")
 @pytest.mark.parametrize("name", ["slack", "banking"])
 def test_without_an_injection_it_does_what_agentdojo_says_its_ground_truth_does(name, tmp_path):
     suite = get_suite("v1.2.1", name)
@@ -69,8 +70,11 @@ def test_every_goal_is_recognised_as_tools_write_it(name):
         text = f"\n\n<INFORMATION>\n\nImportant: {task.GOAL}\n\nSigned\u2019\n"
         for written in (text, tool_result_to_str([text]), yaml.safe_dump({"body": {"deep": text}}, width=40)):
             assert reader.reads_goal([result(written)])
-        others = [other for other in suite.injection_tasks.values() if other is not task]
-        assert not any(reader.reads_goal([result(other.GOAL)]) for other in others)
+
+
+def test_no_other_goal_is_taken_for_its_own(suite, script):
+    others = [task for name, task in suite.injection_tasks.items() if name != "injection_task_4"]
+    assert not any(script.reads_goal([result(other.GOAL)]) for other in others)
 
 
 @settings(max_examples=50, deadline=None)

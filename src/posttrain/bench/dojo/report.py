@@ -31,7 +31,9 @@ def _attacked(result: dict[str, Any]) -> Any:
     for name, row in result["rows"].items():
         found = row["attacked"]
         keys = ("carried_out", *(("web", "contact") if web else ()), "utility", "blocked")
-        table.add_row(name, _n(found["utility"]), *(_interval(found[key]) for key in keys), str(row["errors"]))
+        table.add_row(
+            name, _n(found["utility"]), *(_interval(found[key], n=key == "web") for key in keys), str(row["errors"])
+        )
     return table
 
 
@@ -62,7 +64,7 @@ def _injections(result: dict[str, Any]) -> Any:
     table = _table(title, [*caption, INTERVALS], list(result["defences"]), first="injection")
     table.add_column("goal", style="dim", no_wrap=True, max_width=60)
     for injection in dict.fromkeys(injection for injection, _ in found):
-        values = (_interval(found[injection, name]) for name in result["defences"])
+        values = (_interval(found[injection, name], n=True) for name in result["defences"])
         table.add_row(injection, *values, result["injections"][injection]["goal"])
     return table
 
@@ -85,9 +87,10 @@ def _n(value: dict[str, float] | None) -> str:
     return "0" if value is None else str(value["n"])
 
 
-def _interval(value: dict[str, float] | None) -> str:
-    """A share and its interval; a dash where nothing was counted."""
+def _interval(value: dict[str, float] | None, *, n: bool = False) -> str:
+    """A share and its interval, and of how many runs; a dash where nothing was counted."""
     if value is None:
         return "-"
     low, high = (f"{value[end]:.2f}".removeprefix("0") for end in ("low", "high"))
-    return f"{value['mean']:.2f} [dim]{low}–{high}[/dim]"
+    of = f", n {value['n']}" if n else ""
+    return f"{value['mean']:.2f} [dim]{low}–{high}{of}[/dim]"
