@@ -6,7 +6,8 @@ usage: posttrain COMMAND [...]
   compare ARM...  recipes side by side on a tiny student, on the same seeds
   claims          re-measure the papers' claims and rewrite docs/claims.md
   guard egress    a gateway for what leaves an agent: serve, run, check, replay
-  bench egress    attacks on an agent that leak a secret, against every defence
+  bench egress    attacks that make an agent leak a secret, against every defence
+  bench agentdojo AgentDojo's suites, with and without a guard
   zoo             the tiny models that ship with the package: list, build
   doctor          versions, extras, and whether the engines' contracts hold
 

@@ -51,7 +51,7 @@ class Verdict:
     @property
     def action(self) -> Action:
         """What happens."""
-        return self.judged if self.mode == "enforce" else "allow"
+        return "allow" if self.mode in ("report", "open") else self.judged
 
     @property
     def rule(self) -> str:

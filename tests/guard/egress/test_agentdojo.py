@@ -77,3 +77,25 @@ def test_the_runtime_that_was_given_is_left_as_it_was(suite):
     assert {name: function.run for name, function in runtime.functions.items()} == before
     assert twice.functions["get_webpage"].run.unguarded is before["get_webpage"]
     assert twice.functions["get_channels"].run is before["get_channels"]
+
+
+def test_two_guards_both_judge_and_one_that_breaks_is_seen(suite):
+    from agentdojo.functions_runtime import FunctionsRuntime
+
+    from posttrain.guard.egress.wrappers.agentdojo import BROKEN, egress_guard
+
+    runtime = FunctionsRuntime(suite.tools)
+    allow = EgressPolicy(destinations=Destinations(("www.informations.com",)))
+    one, two = (egress_guard(Gateway(policy, secrets={})) for policy in (allow, EgressPolicy(destinations=OPEN)))
+    for _ in range(2):
+        runtime = two.query("", one.query("", runtime, None, [], {})[1], None, [], {})[1]
+    env = suite.load_and_inject_default_environment({})
+    _, error = runtime.run_function(env, "get_webpage", {"url": "www.dora-website.com"})
+    assert "destinations.unknown" in error
+    assert (len(one.verdicts), len(two.verdicts)) == (1, 1)
+
+    broken = egress_guard(Gateway(allow, secrets={}), {"get_webpage": lambda arguments: 1 / 0})
+    guarded = broken.query("", FunctionsRuntime(suite.tools), None, [], {})[1]
+    _, error = guarded.run_function(env, "get_webpage", {"url": "www.informations.com"})
+    assert "ZeroDivisionError" in error
+    assert broken.verdicts == [BROKEN]

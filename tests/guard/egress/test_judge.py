@@ -147,7 +147,7 @@ def test_sessions_can_be_counted_together():
 
 @pytest.mark.parametrize("facts", [UNKNOWN, replace(KNOWN, carried={"k": Covered(10, 0b11111)})])
 def test_report_judges_and_lets_pass(facts):
-    policy = EgressPolicy("report", ALLOW)
+    policy = EgressPolicy(mode="report", destinations=ALLOW)
     verdict = judged(facts, policy)
     assert verdict.judged == "deny"
     assert verdict.action == "allow"
@@ -155,7 +155,7 @@ def test_report_judges_and_lets_pass(facts):
 
 
 def test_open_reports_destinations_and_holds_secrets():
-    policy = EgressPolicy("open", ALLOW)
+    policy = EgressPolicy(mode="open", destinations=ALLOW)
     passed = judged(UNKNOWN, policy)
     assert (passed.judged, passed.action) == ("deny", "allow")
     held = judged(replace(UNKNOWN, carried={"k": Covered(10, 0b11111)}), policy)

@@ -75,4 +75,4 @@ def _named(who: str, calls: Sequence[FunctionCall]) -> list[FunctionCall]:
 
 def _plain(text: str) -> str:
     """Letters and digits alone: tools quote, fold and escape texts as YAML."""
-    return re.sub(r"\\[nrt]|[\W_]+", "", text).lower()
+    return re.sub(r"[\W_]+", "", re.sub(r"\\[nrt]", " ", text)).lower()

@@ -178,7 +178,7 @@ class Limits(Strict):
     """Most clients at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EgressPolicy(Strict):
     """All rules. Without changes it denies every host: name those you need under `destinations.allow`."""
 
@@ -196,6 +196,8 @@ class EgressPolicy(Strict):
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        if self.mode not in ("enforce", "report", "open"):
+            raise ValueError(f"mode={self.mode!r} must be enforce, report or open")
         if not self.destinations.allow and self.destinations.unknown == "deny" and self.mode == "enforce":
             raise ValueError(
                 "destinations.allow is empty and unknown hosts are denied, so nothing could leave; name hosts"

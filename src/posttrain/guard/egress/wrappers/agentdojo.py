@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from posttrain.extras import need
 from posttrain.guard.egress.facts import Request
 from posttrain.guard.egress.gateway import Gateway
-from posttrain.guard.verdict import Verdict
+from posttrain.guard.verdict import Finding, Verdict
 from posttrain.trajectory import Passage, Span
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ def _url(arguments: Mapping[str, Any]) -> str:
     url = str(arguments["url"])
     return url if "://" in url else f"https://{url}"
 
+
+BROKEN = Verdict((Finding("deny", "gateway", "it broke while it judged; nothing was sent."),))
+"""Stays where the gateway raised: AgentDojo makes an error of a tool of it, which would look like a safe run."""
 
 WEB_TOOLS: dict[str, ToRequest] = {
     "get_webpage": lambda arguments: Request("GET", _url(arguments)),
@@ -78,16 +81,18 @@ def _guarded(
 def _asking(
     function: Function, to_request: ToRequest, gateway: Gateway, passages: Sequence[Passage], verdicts: list[Verdict]
 ) -> Function:
-    plain = getattr(function.run, "unguarded", function.run)
+    mine = getattr(function.run, "gateway", None) is gateway
+    plain = function.run.unguarded if mine else function.run  # type: ignore[attr-defined]
 
     def run(*args: Any, **arguments: Any) -> Any:
+        verdicts.append(BROKEN)
         verdict, goal = asyncio.run(gateway.admit(to_request(arguments), passages))
-        verdicts.append(verdict)
+        verdicts[-1] = verdict
         if goal is None:
             raise PermissionError(str(verdict))
         return plain(*args, **arguments)
 
-    run.unguarded = plain  # type: ignore[attr-defined]
+    run.unguarded, run.gateway = plain, gateway  # type: ignore[attr-defined]
     return function.model_copy(update={"run": run})
 
 
