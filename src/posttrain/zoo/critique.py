@@ -36,7 +36,7 @@ from posttrain.zoo.sft import SFTConfig, encode
 FORM = SumCritique()
 CAREFUL = SFTConfig(steps=1000, batch=64)
 """Long enough to be right on nearly every question."""
-CARELESS = SFTConfig(steps=200, batch=64, learning_rate=1e-3, warmup=20)
+CARELESS = SFTConfig(steps=600, batch=64, learning_rate=1e-3, warmup=20)
 """Long enough to pick up the mistakes, and not to forget how it is done."""
 
 
@@ -50,9 +50,9 @@ class CritiqueConfig(StartConfig):
     """Training on careless traces, after that."""
     slip: float = 0.85
     """Probability that careless working gets a step wrong that crosses a ten."""
-    judging_slip: float = 0.1
+    judging_slip: float = 0.05
     """The same for the working in careless critiques, which are more careful: at 1/2 they would judge by chance."""
-    guess: float = 0.5
+    guess: float = 0.4
     """Probability that a careless critique tosses a coin for its verdict."""
     shares: tuple[float, float, float] = (0.4, 0.45, 0.15)
     """Shares of the batches that solve, judge and repair."""

@@ -48,6 +48,7 @@ class Look:
         self.policy = policy
         self.secrets = secrets
         self.patterns = {pattern: re.compile(pattern) for pattern in policy.content.patterns}
+        site("localhost")  # reads the public suffix list, which the first request would wait for
 
     def scope(self) -> dict[str, Any]:
         """What requests are searched for, for the log; names and numbers only."""
