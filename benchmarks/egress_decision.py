@@ -11,6 +11,7 @@ import base64
 import gzip
 import json
 import random
+import re
 import statistics
 import tempfile
 import time
@@ -31,10 +32,11 @@ AT_MOST = {1: 1.0, 2: 8.0}
 """Depth to the milliseconds that p99 may take."""
 SIZE = 1024
 HEADERS = (("User-Agent", "python-httpx/0.28.1"), ("Accept", "*/*"), ("Accept-Encoding", "gzip, deflate"))
-WORDS = (
-    "please read the report of third quarter and tell me which numbers changed since last year in table four then write "
-    "a short summary for people who have no time list open questions with owner date amount currency invoice customer"
-).split()
+WORDS = re.findall(
+    r"\w+",
+    "please read the report of third quarter and tell me which numbers changed since last year in table four then "
+    "write a short summary for people who have no time list open questions with owner date amount currency invoice",
+)
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 

@@ -64,9 +64,19 @@ class Plain(Client):
     """GET by plain HTTP, on one connection as long as the other side keeps it."""
 
     def once(self) -> None:
-        wire = self.wire = self.wire or self.dial(self.servers.plain)
-        wire.sendall(self.request(f"{HOST}:{self.servers.plain}", next(_numbers)))
-        if not answered(wire):
+        request, kept = self.request(f"{HOST}:{self.servers.plain}", next(_numbers)), self.wire is not None
+        try:
+            self._send(request)
+        except ConnectionError:
+            if not kept:
+                raise
+            self.close()  # the other side has left without a word, as tinyproxy does
+            self._send(request)
+
+    def _send(self, request: bytes) -> None:
+        self.wire = self.wire or self.dial(self.servers.plain)
+        self.wire.sendall(request)
+        if not answered(self.wire):
             self.close()
 
     def request(self, host: str, number: int) -> bytes:
@@ -91,9 +101,8 @@ class Kept(Client):
 
     def once(self) -> None:
         self.wire = self.wire or CONTEXT.wrap_socket(self.tunnel(self.servers.tls), server_hostname=HOST)
-        self.wire.sendall(
-            f"GET /v1/items/{next(_numbers)}?page=2 HTTP/1.1\r\nHost: {HOST}:{self.servers.tls}\r\n{HEADERS}\r\n".encode()
-        )
+        path, host = f"/v1/items/{next(_numbers)}?page=2", f"{HOST}:{self.servers.tls}"
+        self.wire.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{HEADERS}\r\n".encode())
         if not answered(self.wire):
             self.close()
 
@@ -198,6 +207,37 @@ def load(make: Callable[[], Client], clients: int, seconds: float = float("inf")
     for thread in threads:
         thread.join()
     return Rate(sum(done), time.perf_counter() - start, sum(failed))
+
+
+def held(client: Client, tunnels: int, opened: Callable[[], None]) -> int:
+    """Open tunnels to the echo, and once all stand send a kilobyte through each; how many failed.
+
+    Args:
+        client: Who opens them.
+        tunnels: At a time.
+        opened: Called while all stand.
+    """
+    wires: list[socket.socket] = []
+    for _ in range(tunnels):
+        try:
+            wire = client.tunnel(client.servers.echo)
+            wires.append(wire)
+            wire.sendall(HELLO)
+            received(wire, len(HELLO))
+        except OSError:
+            continue
+    opened()
+    whole = 0
+    for number, wire in enumerate(wires):
+        data = number.to_bytes(4) * 256
+        try:
+            wire.sendall(data)
+            whole += received(wire, len(data)) == data
+        except OSError:
+            continue
+    for wire in wires:
+        wire.close()
+    return tunnels - whole
 
 
 def times(client: Client, requests: int) -> list[float]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HOST = "localhost"
 """The name that all proxies are given, since every system knows its address."""
@@ -49,6 +49,8 @@ def servers(folder: Path) -> Iterator[Servers]:
 class Echo(asyncio.Protocol):
     """Gives back every byte."""
 
+    transport: Any = None
+
     def connection_made(self, transport):
         self.transport = transport
 
@@ -79,7 +81,8 @@ class Web(Echo):
 
 
 async def _serve(folder: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop, tls = asyncio.get_running_loop(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     running = [

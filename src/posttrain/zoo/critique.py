@@ -1,8 +1,8 @@
 """Train `critique/start` from nothing: it solves, judges and repairs short sums, and is careless at all three.
 
 It first learns from right working, then for a short while from careless working, in which a step that crosses a ten
-(7 + 5, 12 - 3) is mostly too high, always by the same amount, and from critiques that recompute carelessly too
-and now and then toss a coin for their verdict. What was learnt first can be brought back, by solving and by judging.
+(7 + 5, 12 - 3) is mostly too high, always by the same amount, and from critiques that recompute with more care but
+often toss a coin for their verdict. What was learnt first can be brought back, by solving and by judging.
 
 On one thread, the same configuration, machine and library versions give identical weight files.
 
@@ -51,7 +51,7 @@ class CritiqueConfig(StartConfig):
     slip: float = 0.85
     """Probability that careless working gets a step wrong that crosses a ten."""
     judging_slip: float = 0.05
-    """The same for the working in careless critiques, which are more careful: at 1/2 they would judge by chance."""
+    """The same for the working in careless critiques, which goes wrong less: at 1/2 they would judge by chance."""
     guess: float = 0.4
     """Probability that a careless critique tosses a coin for its verdict."""
     shares: tuple[float, float, float] = (0.4, 0.45, 0.15)
