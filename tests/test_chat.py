@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from posttrain.chat import OpenAIChat, Recorded, Reply, ScriptedChat, Usage, chat
+from posttrain.chat import OpenAIChat, Recorded, Reply, ScriptedChat, TransformersChat, Usage, chat
 from posttrain.serve import serving
 
 
@@ -84,3 +84,24 @@ def test_the_openai_client_sends_what_is_given_and_nothing_else(monkeypatch):
 def test_a_model_has_a_kind_and_a_name():
     with pytest.raises(ValueError, match="write openai:NAME"):
         chat("qwen")
+
+
+def test_a_model_in_this_process_answers_by_its_template_and_seed():
+    from posttrain import zoo
+    from posttrain.zoo.models import load
+
+    model, tokenizer = load(zoo.path("critique/start"))
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    here = TransformersChat(model, tokenizer, "tiny", max_tokens=21)
+    asked = [{"role": "user", "content": "G:7+5-3=", "passages": []}]
+    greedy = asyncio.run(here(asked, temperature=0))
+    assert greedy == asyncio.run(here(asked, temperature=0, seed=3))
+    assert "=" in greedy.text
+    sampled = asyncio.run(here(asked, n=6, seed=1))
+    assert sampled == asyncio.run(here(asked, n=6, seed=1))
+    assert len({message["content"] for message in sampled.messages}) > 1
+    assert set(sampled.finish_reasons) <= {"stop", "length"}
+    assert asyncio.run(here(asked, max_tokens=2)).finish_reasons == ("length",)
+    tokenizer.chat_template = None
+    with pytest.raises(ValueError, match="no chat template"):
+        TransformersChat(model, tokenizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -141,6 +142,67 @@ class OpenAIChat:
 def _plain(message: Message) -> Message:
     """A message without what only posttrain knows."""
     return {name: value for name, value in message.items() if name != "passages"}
+
+
+class TransformersChat:
+    """A transformers model in this process, by its chat template.
+
+    Args:
+        model: A causal language model.
+        tokenizer: Its tokenizer, with a chat template.
+        name: For results.
+        max_tokens: Of an answer, unless a call says otherwise.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str = "", max_tokens: int = 512) -> None:
+        if not tokenizer.chat_template:
+            raise ValueError("This tokenizer has no chat template; set `tokenizer.chat_template` to the model's.")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name or model.config.name_or_path
+        self.max_tokens = max_tokens
+
+    async def __call__(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[dict[str, Any]] = (),
+        n: int = 1,
+        temperature: float | None = None,
+        seed: int | None = None,
+        max_tokens: int | None = None,
+    ) -> Reply:
+        """Answer in text. Calls of tools stay text: their form differs from model to model."""
+        import torch
+
+        given = self.tokenizer.apply_chat_template(
+            [_plain(m) for m in messages],
+            tools=list(tools) or None,
+            add_generation_prompt=True,
+            return_tensors="pt",
+            return_dict=True,
+        ).to(self.model.device)
+        greedy = temperature == 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed or 0)
+            ids = await asyncio.to_thread(
+                self.model.generate,
+                **given,
+                do_sample=not greedy,
+                **({} if greedy or temperature is None else {"temperature": temperature}),
+                num_return_sequences=n,
+                max_new_tokens=max_tokens or self.max_tokens,
+            )
+        width = given["input_ids"].shape[1]
+        texts = self.tokenizer.batch_decode(ids[:, width:], skip_special_tokens=True)
+        ends = self.model.generation_config.eos_token_id
+        stops = {ends} if isinstance(ends, int) else set(ends or ())
+        stopped = [not stops.isdisjoint(row.tolist()) for row in ids[:, width:]]
+        return Reply(
+            tuple({"role": "assistant", "content": text} for text in texts),
+            Usage(width, int(ids[:, width:].numel())),
+            tuple("stop" if end else "length" for end in stopped),
+        )
 
 
 class Recorded:

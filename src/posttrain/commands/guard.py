@@ -197,6 +197,8 @@ def replay(flags: Sequence[str]) -> None:
         f"{len(found.lines)} requests: {sum(line.sent for line in found.lines)} were sent, {sends} would be; "
         f"{len(found.stopped)} no longer, {len(found.released)} newly."
     )
+    for name, account in sorted(found.accounts.items()):
+        print(f"session {name}: {account}")
     for sentence in found.unknown:
         print(f"not known: {sentence}")
 

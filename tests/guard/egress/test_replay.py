@@ -67,6 +67,14 @@ def test_what_the_log_does_not_hold_is_said(log):
         assert any(part in sentence for sentence in found.unknown), part
 
 
+def test_what_could_have_been_told_is_printed(log):
+    found = replay(log, policy(content=Content(secrets="off")))
+    (account,) = found.accounts.values()
+    assert account.requests == 2
+    assert str(account).startswith("2 requests; at most ")
+    assert str(account).endswith("0 to others; of secrets 46% of key")
+
+
 def test_there_must_be_a_log(tmp_path):
     with pytest.raises(ValueError, match="There is no log at"):
         replay(tmp_path / "none.jsonl", policy())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from posttrain.guard.audit import records
 from posttrain.guard.egress.facts import Facts
 from posttrain.guard.egress.judge import Judge
 from posttrain.guard.egress.policy import EgressPolicy
-from posttrain.guard.egress.session import Full, Sessions
+from posttrain.guard.egress.session import Account, Full, Sessions
 from posttrain.guard.verdict import Finding, Verdict
 
 
@@ -40,6 +40,8 @@ class Replayed:
     """One sentence for each rule that could not be judged whole."""
     rules: Counter[str] = field(default_factory=Counter)
     """Rules that would deny, and how often."""
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    """Session to what it would have sent."""
 
     @property
     def stopped(self) -> list[Line]:
@@ -64,7 +66,7 @@ def replay(log: Path, policy: EgressPolicy) -> Replayed:
     sessions = Sessions(policy.session.sessions, policy.session.idle, clock=lambda: 0.0)
     lines = tuple(_line(record, judge, sessions) for record in records(log) if "facts" in record)
     rules = Counter(line.verdict.rule for line in lines if not line.sends)
-    return Replayed(lines, tuple(_unknown(lines, policy, log)), rules)
+    return Replayed(lines, tuple(_unknown(lines, policy, log)), rules, sessions.accounts)
 
 
 def _line(record: dict[str, Any], judge: Judge, sessions: Sessions) -> Line:

@@ -29,6 +29,17 @@ class Account:
     used: float = 0.0
     """When it was last used, in seconds of the clock that the sessions have."""
 
+    def __str__(self) -> str:
+        """What an adaptive sender could have told by now, whatever code was agreed on."""
+        known = sum(bits for name, bits in self.bits.items() if not name.startswith("?"))
+        unknown = sum(self.bits.values()) - known
+        secrets = [f"{covered.share:.0%} of {name}" for name, covered in self.covered.items()]
+        found = ", ".join(secrets) if secrets else "nothing"
+        return (
+            f"{self.requests} requests; at most {known:.0f} bits to allowed hosts, {unknown:.0f} to others; "
+            f"of secrets {found}"
+        )
+
     def with_pending(self, facts: Facts) -> dict[str, Covered]:
         """What will have left of the secrets that a request carries, once it is sent."""
         return {name: now | self.covered[name] if name in self.covered else now for name, now in facts.carried.items()}
