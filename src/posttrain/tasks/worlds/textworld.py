@@ -81,13 +81,15 @@ class TextWorld:
 
     def actions(self) -> list[str]:
         """The admissible commands, sorted; none once the game is over."""
-        if self._done:
-            return []
+        return [] if self._done else list(commands(self.situation()))
+
+    def situation(self) -> Situation:
+        """The game and the facts that hold in it; not all there is, as a game may reward a thing only once."""
         situation = self._situation or begin(self._path)
         for event in self._events:
             situation = after(situation, event)
         self._situation, self._events = situation, []
-        return list(commands(situation))
+        return situation
 
     def state_key(self) -> str:
         """The observation."""
