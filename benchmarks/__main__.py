@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import agents, hierarchy, method_cost, startup, step_time, teacher_memory
+from benchmarks import agents, egress, hierarchy, method_cost, startup, step_time, teacher_memory
 from posttrain.bench.record import provenance
 from posttrain.files import write_json
 
@@ -21,6 +21,7 @@ def main() -> None:
         "method_cost": method_cost.measure(),
         "hierarchy": hierarchy.measure(),
         "agents": agents.measure(),
+        "egress": egress.measure(),
     }
     write_json(Path("results/bench.json"), {**provenance(), **found})
     table = Table("figure", "measured", "at most", title="benchmarks", title_justify="left")
@@ -58,6 +59,7 @@ def main() -> None:
             ]
             if "skipped" not in episodes[key]
         ),
+        *egress.rows(found["egress"]),
         ("teacher pass, peak memory / plain log_softmax", memory["ratio"], memory["at_most"]),
         ("import posttrain / import torch", start["import_posttrain_over_torch"], start["import_at_most"]),
         ("import posttrain.rl / import torch", start["import_posttrain_rl_over_torch"], start["import_at_most"]),

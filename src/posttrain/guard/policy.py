@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -19,6 +21,35 @@ class Strict:
     """Base of the dataclasses a policy is made of: an unknown key or a value of another type is refused."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+
+class Unfit(ValueError):
+    """A value that a dataclass refuses, with the key it stands under, whose line `parse` names.
+
+    Args:
+        because: Half a sentence, such as `9 must lie between 0 and 4`.
+        key: As it is in the dataclass, and positions in arrays of tables.
+    """
+
+    def __init__(self, because: str, *key: str | int) -> None:
+        super().__init__(f"{'.'.join(map(str, key))}: {because}")
+        self.because, self.key = because, key
+
+
+@contextmanager
+def under(*key: str) -> Iterator[None]:
+    """What is raised inside is about this key."""
+    try:
+        yield
+    except ValueError as error:
+        raise Unfit(str(error), *key) from None
+
+
+def at_least(least: float, **values: float) -> None:
+    """Raise `Unfit` unless all values, by their keys, are numbers from `least` on."""
+    for key, value in values.items():
+        if not value >= least:  # nor is NaN
+            raise Unfit(f"{value:g} must be at least {least:g}", key)
 
 
 def parse(kind: type[P], text: str, name: str = "policy") -> P:
@@ -69,17 +100,18 @@ def fingerprint(policy: Any) -> str:
 
 def _sentence(error: dict[str, Any], text: str, name: str) -> str:
     """One validation error in words, with its line."""
-    path = [part for part in error["loc"] if isinstance(part, str | int)]
+    cause = error.get("ctx", {}).get("error")
+    path = [*error["loc"], *(cause.key if isinstance(cause, Unfit) else ())]
     line = line_of(text, path)
     where = f"{name}, line {line}" if line else name
-    key = ".".join(str(part) for part in path) or "the policy"
+    key = ".".join(map(str, path))
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{where}: there is no key {key!r}."
     if error["type"] == "missing":
         return f"{where}: {key} is missing."
-    reason = str(error.get("ctx", {}).get("error", error["msg"])).rstrip(".")
+    reason = cause.because if isinstance(cause, Unfit) else str(cause or error["msg"])
     given = "" if isinstance(error["input"], dict) else f" (given: {error['input']!r})"
-    return f"{where}: {key}: {reason}{given}."
+    return f"{where}: {f'{key}: ' if key else ''}{reason.rstrip('.')}{given}."
 
 
 def line_of(text: str, path: list[str | int]) -> int:

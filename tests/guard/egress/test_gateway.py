@@ -328,7 +328,7 @@ def test_the_log_holds_no_secret_that_a_name_spells(tmp_path):
 def test_private_text_is_not_cheap_to_send_and_a_link_is():
     async def spent(texts, url):
         async def story(found):
-            rules = policy(unknown="allow", session=Session(novelty="off"))
+            rules = policy(unknown="allow", session=Session(unknown_bits=1e6, unknown_total=1e6))
             async with gateway(found, rules, secrets={}) as way:
                 await way.request(get(url), texts)
                 return way.sessions.account("default").bits["?new.test"]
@@ -344,6 +344,20 @@ def test_private_text_is_not_cheap_to_send_and_a_link_is():
     assert bits[0] < 60
     assert bits[1] > 200
     assert bits[2] > 200
+
+
+def test_bits_are_counted_closely_only_where_they_are_budgeted():
+    async def story(found):
+        async with gateway(found) as way:
+            for _ in range(3):
+                await way.request(get("http://api.test/abc"))
+            account = way.sessions.account("default")
+            return account.bits, len(way.sessions._memories)
+
+    bits, memories = run(story)
+    assert memories == 0
+    assert set(bits) == {"api.test"}
+    assert bits["api.test"] >= 3 * 8 * len("/abc")
 
 
 def test_a_call_without_a_url_is_a_sentence():

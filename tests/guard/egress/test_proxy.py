@@ -3,13 +3,16 @@
 import asyncio
 import json
 import shutil
+import socket
 import ssl
+import struct
 import subprocess
 
 import pytest
 from proxied import OK, SECRET, awaited, behind, client_hello, echo, plain, split, user
 
 from posttrain.guard.egress.proxy import Proxy
+from posttrain.guard.egress.relay import Wire
 from posttrain.guard.egress.resolver import StaticResolver
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
@@ -369,6 +372,18 @@ async def test_a_tunnel_to_an_unknown_host_is_403(tmp_path):
 
 
 # Many, and the end
+
+
+@awaited
+async def test_a_client_that_is_gone_when_it_is_refused_is_let_go():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        _, wire = await asyncio.get_running_loop().connect_accepted_socket(Wire, listener.accept()[0])
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    wire.end()
+    while not wire.lost:
+        await asyncio.sleep(0)
 
 
 @awaited

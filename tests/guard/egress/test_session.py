@@ -92,3 +92,18 @@ def test_there_is_room_only_for_so_many_and_what_counts_is_kept():
     with pytest.raises(Full):
         sessions.account("newest")
     assert "leaks" in sessions.accounts
+
+
+def test_what_is_remembered_is_bounded_and_what_is_forgotten_is_new(monkeypatch):
+    from posttrain.guard.egress import session as module
+    from posttrain.guard.egress.parts import Part
+
+    monkeypatch.setattr(module, "MEMORIES", 3)
+    sessions, sent = Sessions(10, 60), [Part("path", "abc")]
+    fresh = sessions.memory("s", "?0.test").cost(sent)
+    sessions.memory("s", "?0.test").add(sent)
+    assert sessions.memory("s", "?0.test").cost(sent) < fresh
+    for i in range(1, 4):
+        sessions.memory("s", f"?{i}.test")
+    assert len(sessions._memories) == 3
+    assert sessions.memory("s", "?0.test").cost(sent) == fresh

@@ -32,6 +32,7 @@ BENIGN: dict[str, re.Pattern[str]] = {
 """Shape to what a value is like; `signature` looks at the value's place instead, a parameter of a signed URL."""
 
 LENGTH, BITS, MOST = 8, 3.0, 32
+_PERCENT = re.compile("%[0-9A-Fa-f]{2}")
 
 
 def shannon(text: str) -> float:
@@ -58,7 +59,7 @@ def tokens(parts: Iterable[Part]) -> tuple[Token, ...]:
 def _words(parts: Iterable[Part]) -> Iterator[tuple[str, str]]:
     """Places and words that can reach 3 bits, for which a word must have 8 different characters."""
     for where, text in parts:
-        for word in WORD.findall(unquote(text) if "%" in text else text):
+        for word in WORD.findall(unquote(text) if _PERCENT.search(text) else text):
             if len(word) >= LENGTH and len(set(word)) >= 2**BITS:
                 yield where, word
 

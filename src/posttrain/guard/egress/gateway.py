@@ -135,19 +135,20 @@ class Gateway:
         except Full as full:
             facts = Facts(request.session, "", "", 0, method=request.method)
             return self._write(facts, Verdict((Finding("deny", "session.sessions", str(full)),))), None
-        looked = self._look(request, passages, account, hop, how)
+        looked = self._look(request, passages, hop, how)
         verdict = self._judged(looked, account)
         if verdict.action == "ask":
             approved = self.ask is not None and await self.ask(verdict, request)
             # Others may have sent while a person was thinking.
-            looked = self._look(request, passages, account, hop, how)
+            looked = self._look(request, passages, hop, how)
             verdict = _answered(self._judged(looked, account), approved)
         self._write(looked.facts, verdict)
         if verdict.action != "allow":
             return verdict, None
         where = self.judge.destination(looked.facts)
         self.sessions.add(looked.facts, where)
-        account.novelty.setdefault(where, Novelty()).add(looked.parts)
+        if self.judge.budgeted(where):
+            self.sessions.memory(request.session, where).add(looked.parts)
         return verdict, looked.target
 
     async def addresses(self, goal: Target) -> list[str]:
@@ -162,12 +163,12 @@ class Gateway:
         self,
         request: Request,
         passages: Sequence[Passage] | None,
-        account: Account,
         hop: Hop | None,
         how: dict[str, Any],
     ) -> Looked:
-        def novelty(facts: Facts) -> Novelty:
-            return account.novelty.get(self.judge.destination(facts)) or Novelty()
+        def novelty(facts: Facts) -> Novelty | None:
+            where = self.judge.destination(facts)
+            return self.sessions.memory(facts.session, where) if self.judge.budgeted(where) else None
 
         return self.look.at(request, passages, novelty, hop, **how)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,11 +27,17 @@ class Judge:
         return self.allow.match(facts.host, facts.port, self.policy.destinations.ports) if facts.host else None
 
     def destination(self, facts: Facts) -> str:
-        """Under which name the bits that a request sends are counted: its host if that is known, else `?` and its site.
+        """Under which name the bits of a request are counted: the pattern that names its host, else `?` and its site.
 
         One owner has all hosts of a site, and could spell a message with their names.
         """
-        return f"?{facts.site}" if self.known(facts) is None else facts.host
+        return self.known(facts) or f"?{facts.site}"
+
+    def budgeted(self, destination: str) -> bool:
+        """Whether anything depends on how many bits a destination was sent."""
+        rules = self.policy.session
+        budget = rules.unknown_bits if destination.startswith("?") else rules.known_bits
+        return rules.novelty != "off" and budget < math.inf
 
     def verdict(self, facts: Facts, account: Account, together: Account | None = None) -> Verdict:
         """What all rules say about a request.

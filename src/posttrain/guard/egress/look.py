@@ -59,7 +59,7 @@ class Look:
         self,
         request: Request,
         passages: Sequence[Passage] | None,
-        novelty: Callable[[Facts], Novelty],
+        novelty: Callable[[Facts], Novelty | None],
         hop: Hop | None = None,
         sees: Sees = "all",
     ) -> Looked:
@@ -68,7 +68,8 @@ class Look:
         Args:
             request: The request, or the redirect as a request.
             passages: The conversation; None where it is not known.
-            novelty: What the destination of a request was sent before.
+            novelty: What the destination of a request was sent before; None if it has no budget, so that its bits need
+                not be counted closely.
             hop: The chain so far; None for the request itself.
             sees: `host` for a tunnel, of which the name is all there is.
         """
@@ -91,6 +92,7 @@ class Look:
         texts = [view.data for view in seen.views]
         carried = self.secrets.carried(texts)
         place = Facts(scheme=goal.scheme, host=goal.host, port=goal.port, site=site(goal.host), hop=number, **common)
+        memory = novelty(place)
         facts = replace(
             place,
             body=len(request.body),
@@ -99,7 +101,7 @@ class Look:
             overflow=seen.overflow,
             patterns=tuple(name for name, one in self.patterns.items() if any(_found(one, text) for text in texts)),
             tokens=tokens(pieces),
-            novelty=novelty(place).cost(pieces, links(passages or ())),
+            novelty=8.0 * len(searched) if memory is None else memory.cost(pieces, links(passages or ())),
             named=None if passages is None else named(goal.host, passages),
             chain=_chain(goal, hop),
         )

@@ -84,7 +84,8 @@ class Novelty:
         bits = log2(1 + len(self._requests))
         if whole in self._requests:
             return bits
-        return bits + sum(self._step(step, segments) for step in steps)
+        place = log2(1 + len(self._steps) + len(segments))
+        return bits + sum(self._step(step, segments, place) for step in steps)
 
     def add(self, parts: Sequence[Part]) -> None:
         """Remember a request that was sent, if there is room for it."""
@@ -101,18 +102,19 @@ class Novelty:
             self._often[step.before] = self._often.get(step.before, 0) + 1
             self._steps.add(step.itself)
 
-    def _step(self, step: _Step, segments: AbstractSet[str]) -> float:
+    def _step(self, step: _Step, segments: AbstractSet[str], place: float) -> float:
         often = 1 + self._often.get(step.before, 0)
         if (followers := self._followers.get(step.before)) and (seen := followers.get(step.itself)):
             return log2(often / seen)
-        bits = log2(often) + log2(1 + len(self._steps) + len(segments))
+        bits = log2(often) + place
         if step.itself in self._steps:
             return bits
         if step.text in segments:
             return bits + 3
         if step.usual is not None:
             return bits + 3 + step.usual
-        size = len(step.text.encode("utf-8", "surrogatepass"))
+        text = step.text
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         return bits + 3 + 8 * size + 2 * log2(1 + size) + 1
 
 

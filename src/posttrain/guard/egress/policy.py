@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from posttrain.guard.egress.addresses import read_networks
+from posttrain.guard.egress.entropy import BENIGN, BITS, LENGTH
 from posttrain.guard.egress.hosts import Hosts
-from posttrain.guard.policy import Strict
+from posttrain.guard.policy import Strict, Unfit, at_least, under
 
 OnMatch = Literal["deny", "ask", "off"]
 """What a rule does where it matches."""
@@ -25,8 +26,7 @@ class Destinations(Strict):
     """In the same form, public suffixes included; stronger than `allow`."""
     unknown: Literal["deny", "ask", "allow"] = "deny"
     """What happens to hosts that `allow` does not name. Unless it is `deny`, the other rules have to catch a leak."""
-    schemes: tuple[str, ...] = ("https",)
-    """`https`, `http`."""
+    schemes: tuple[Literal["https", "http"], ...] = ("https",)
     ports: tuple[int, ...] = (443,)
     """Of hosts that `allow` names without a port, and of unknown ones."""
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -35,9 +35,16 @@ class Destinations(Strict):
     """Networks such as `10.1.0.0/16`, not public, that names may resolve to and addresses may lie in."""
 
     def __post_init__(self) -> None:
-        Hosts(self.allow)
-        Hosts(self.deny, whole_zones=True)
-        read_networks(self.networks)
+        with under("allow"):
+            Hosts(self.allow)
+        with under("deny"):
+            Hosts(self.deny, whole_zones=True)
+        with under("networks"):
+            read_networks(self.networks)
+        if odd := [port for port in self.ports if not 1 <= port <= 65535]:
+            raise Unfit(f"{odd[0]} is no port; one lies between 1 and 65535", "ports")
+        if small := [method for method in self.methods if method != method.upper()]:
+            raise Unfit(f"{small[0]!r} must be in capitals, as requests have it", "methods")
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,9 @@ class Redirects(Strict):
     """Redirects from https to http."""
     growth: int = 256
     """Most bytes by which a hop's path and query may be longer than the first request's."""
+
+    def __post_init__(self) -> None:
+        at_least(0, hops=self.hops, growth=self.growth)
 
 
 @dataclass(frozen=True)
@@ -92,14 +102,15 @@ class Content(Strict):
     """Requests that one of them matches."""
 
     def __post_init__(self) -> None:
-        _check_share("share", self.share)
+        _check_share(self.share)
+        at_least(1, views=self.views)
         if not 0 <= self.depth <= 4:
-            raise ValueError(f"depth={self.depth} must lie between 0 and 4")
+            raise Unfit(f"{self.depth} must lie between 0 and 4", "depth")
         for pattern in self.patterns:
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"the pattern {pattern!r} is no regular expression ({error})") from None
+                raise Unfit(f"{pattern!r} is no regular expression ({error})", "patterns") from None
 
 
 @dataclass(frozen=True)
@@ -109,13 +120,19 @@ class Entropy(Strict):
     action: OnMatch = "off"
     """Off by default: it cannot tell a key from a hash, and shards below `length` pass."""
     length: int = 16
-    """Fewest characters."""
+    """Fewest characters, 8 or more."""
     bits: float = 3.5
-    """Fewest bits per character (Shannon)."""
+    """Fewest bits per character (Shannon), 3 or more."""
     known: bool = False
     """Whether it also judges requests to hosts that `allow` names."""
     benign: tuple[str, ...] = ("git-hash", "uuid", "signature", "date", "words")
     """Shapes that are left alone; see `entropy.BENIGN`."""
+
+    def __post_init__(self) -> None:
+        at_least(LENGTH, length=self.length)
+        at_least(BITS, bits=self.bits)
+        if unknown := [name for name in self.benign if name not in BENIGN]:
+            raise Unfit(f"{unknown[0]!r} is no shape; the shapes are {', '.join(BENIGN)}", "benign")
 
 
 @dataclass(frozen=True)
@@ -142,7 +159,10 @@ class Session(Strict):
     """Most sessions held. When all are in use, new ones are denied."""
 
     def __post_init__(self) -> None:
-        _check_share("share", self.share)
+        _check_share(self.share)
+        at_least(0, unknown_bits=self.unknown_bits, unknown_total=self.unknown_total, known_bits=self.known_bits)
+        at_least(0, idle=self.idle)
+        at_least(1, sessions=self.sessions)
 
 
 @dataclass(frozen=True)
@@ -177,6 +197,11 @@ class Limits(Strict):
     connections: int = 4_096
     """Most clients at a time."""
 
+    def __post_init__(self) -> None:
+        at_least(0, body=self.body, response=self.response)
+        at_least(1, head=self.head, connections=self.connections)
+        at_least(0.001, seconds=self.seconds, silence=self.silence)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EgressPolicy(Strict):
@@ -197,16 +222,16 @@ class EgressPolicy(Strict):
 
     def __post_init__(self) -> None:
         if self.mode not in ("enforce", "report", "open"):
-            raise ValueError(f"mode={self.mode!r} must be enforce, report or open")
+            raise Unfit(f"{self.mode!r} must be enforce, report or open", "mode")
         if not self.destinations.allow and self.destinations.unknown == "deny" and self.mode == "enforce":
-            raise ValueError(
-                "destinations.allow is empty and unknown hosts are denied, so nothing could leave; name hosts"
-            )
+            because = "it is empty and unknown hosts are denied, so nothing could leave; name hosts"
+            raise Unfit(because, "destinations", "allow")
         names = [secret.id for secret in self.secrets]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"secrets must have different ids; {', '.join(sorted(twice))} is there twice")
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise Unfit(f"{name!r} is there twice; secrets must have different ids", "secrets", number, "id")
 
 
-def _check_share(name: str, share: float) -> None:
+def _check_share(share: float) -> None:
     if not 0 < share <= 1:
-        raise ValueError(f"{name}={share} must lie above 0 and at most at 1")
+        raise Unfit(f"{share:g} must lie above 0 and at most at 1", "share")

@@ -103,9 +103,12 @@ class Wire(asyncio.Protocol):
             await self._taken
 
     def end(self) -> None:
-        """Send no more."""
+        """Send no more; to who is gone already there is nothing to end."""
         if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError:
+                self.transport.abort()
 
     def close(self) -> None:
         """Close this connection, and the one that it is joined to, once their bytes are written."""

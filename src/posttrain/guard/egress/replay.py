@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,6 +95,8 @@ def _unknown(lines: tuple[Line, ...], policy: EgressPolicy, log: Path) -> Iterat
         yield f"content.depth: the log was searched to depth {depth}, not {policy.content.depth}."
     if policy.entropy.action != "off" and (policy.entropy.length < 8 or policy.entropy.bits < 3.0):
         yield "entropy: the log holds values of at least 8 characters and 3 bits per character only."
+    if policy.session.novelty != "off" and policy.session.known_bits < math.inf:
+        yield "session.known_bits: a log made without this budget counts 8 bits for each byte sent to allowed hosts."
     if policy.provenance.untrusted != "off" and (n := sum(line.facts.named is None for line in lines)):
         yield f"provenance: {n} of {len(lines)} requests came without their conversation."
     if n := sum(line.facts.sees == "host" for line in lines):

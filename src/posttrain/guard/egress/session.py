@@ -14,6 +14,9 @@ from typing import Any
 from posttrain.guard.egress.facts import Covered, Facts
 from posttrain.guard.egress.novelty import Novelty
 
+MEMORIES = 1_000
+"""Pairs of session and destination whose requests are remembered; the least recently used is forgotten first."""
+
 
 @dataclass
 class Account:
@@ -23,8 +26,6 @@ class Account:
     """Secret to what has left of it."""
     bits: dict[str, float] = field(default_factory=dict)
     """Destination, as `Judge.destination` has it, to the bits it was sent, as `novelty.py` counts them."""
-    novelty: dict[str, Novelty] = field(default_factory=dict)
-    """Destination to what it was sent; empty after a restart, so that everything is new again."""
     requests: int = 0
     used: float = 0.0
     """When it was last used, in seconds of the clock that the sessions have."""
@@ -70,7 +71,8 @@ class Sessions:
         self.clock = clock
         self.accounts: dict[str, Account] = {}
         self.together = Account()
-        """What left in all sessions."""
+        """Secrets that left in all sessions."""
+        self._memories: dict[tuple[str, str], Novelty] = {}
 
     def account(self, name: str) -> Account:
         """The account of a session.
@@ -89,7 +91,15 @@ class Sessions:
     def add(self, facts: Facts, destination: str) -> None:
         """Count a request as sent."""
         self.account(facts.session).add(facts, destination)
-        self.together.add(facts, destination)
+        self.together.covered |= self.together.with_pending(facts)
+
+    def memory(self, session: str, destination: str) -> Novelty:
+        """What a destination was sent in a session. Of those beyond `MEMORIES`, everything is new again."""
+        found = self._memories.pop((session, destination), None) or Novelty()
+        self._memories[session, destination] = found
+        if len(self._memories) > MEMORIES:
+            del self._memories[next(iter(self._memories))]
+        return found
 
     def restore(self, sent: Iterable[dict[str, Any]], destination: Callable[[Facts], str]) -> None:
         """Count what a log says was sent."""
