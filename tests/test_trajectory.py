@@ -64,3 +64,15 @@ def test_a_span_says_where_it_is():
     assert str(Span("user", 1, "content", 2, 5)) == "user (message 1, content, characters 2 to 5)"
     with pytest.raises(AttributeError):
         Span("user", 1, "content", 2, 5).end = 6
+
+
+@pytest.mark.parametrize("arguments", ["[" * 100_000, '{"n": ' + "1" * 5000 + "}"])
+def test_arguments_that_json_cannot_read_are_answered(arguments):
+    (call,) = tool_calls({"tool_calls": [{"function": {"name": "x", "arguments": arguments}}]})
+    assert isinstance(call, Malformed)
+    assert "are no JSON" in call.because
+
+
+def test_places_are_right_behind_letters_that_grow_in_lower_case():
+    (span,) = Passage.whole("\u0130stanbul: Example.com", "user").find("example.COM")
+    assert "\u0130stanbul: Example.com"[span.start : span.end] == "Example.com"

@@ -194,15 +194,19 @@ class TransformersChat:
                 max_new_tokens=max_tokens or self.max_tokens,
             )
         width = given["input_ids"].shape[1]
-        texts = self.tokenizer.batch_decode(ids[:, width:], skip_special_tokens=True)
-        ends = self.model.generation_config.eos_token_id
-        stops = {ends} if isinstance(ends, int) else set(ends or ())
-        stopped = [not stops.isdisjoint(row.tolist()) for row in ids[:, width:]]
+        answers = ids[:, width:]
+        texts = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return Reply(
             tuple({"role": "assistant", "content": text} for text in texts),
-            Usage(width, int(ids[:, width:].numel())),
-            tuple("stop" if end else "length" for end in stopped),
+            Usage(width, int(answers.numel())),
+            tuple(map(self._finish_reason, answers.tolist())),
         )
+
+    def _finish_reason(self, answer: Sequence[int]) -> str:
+        """Whether an answer ended by itself."""
+        ends = self.model.generation_config.eos_token_id
+        stops = {ends} if isinstance(ends, int) else set(ends or ())
+        return "length" if stops.isdisjoint(answer) else "stop"
 
 
 class Recorded:

@@ -47,7 +47,8 @@ class Passage:
 
     def find(self, needle: str) -> Iterator[Span]:
         """Where a text occurs in it, case ignored."""
-        text, wanted = self.text.lower(), needle.lower()
+        # This capital alone becomes two characters in lower case, which would move all places after it.
+        text, wanted = (each.replace("\u0130", "i").lower() for each in (self.text, needle))
         at = text.find(wanted) if wanted else -1
         while at >= 0:
             start = self.span.start + at
@@ -88,7 +89,7 @@ def tool_calls(message: Message, effects: Mapping[str, frozenset[Effect]] | None
         name, given, identity = call["function"]["name"], call["function"]["arguments"], call.get("id", "")
         try:
             arguments = json.loads(given) if isinstance(given, str) else given
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             found.append(Malformed(name, identity, f"The arguments of {name} are no JSON: {error}."))
             continue
         if not isinstance(arguments, dict):

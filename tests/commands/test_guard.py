@@ -1,5 +1,6 @@
 """`posttrain guard egress`: its commands, and what they say when they cannot."""
 
+import base64
 import json
 import os
 import signal
@@ -57,8 +58,10 @@ def ask(port: str, request: str) -> str:
         return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
 
 
-def get(url: str) -> str:
-    return f"GET {url} HTTP/1.1\r\nHost: {url.split('/')[2]}\r\nConnection: close\r\n\r\n"
+def get(url: str, session: str = "default") -> str:
+    user = base64.b64encode(f"{session}:".encode()).decode()
+    lines = (f"Host: {url.split('/')[2]}", f"Proxy-Authorization: Basic {user}", "Connection: close")
+    return "\r\n".join((f"GET {url} HTTP/1.1", *lines, "", ""))
 
 
 def test_help(capsys):
@@ -117,9 +120,11 @@ def test_a_port_that_is_taken(policy, tmp_path):
 
 def test_serve_says_what_it_does_and_stops_when_it_is_told(policy, tmp_path):
     process = start("serve", "--policy", policy(), "--port", 0, "--judge-socket", "judge.sock", cwd=tmp_path)
-    said = lines(process, 4)
+    said = lines(process, 5)
     assert said["log"] == "egress-log.jsonl"
     assert "judge.sock" in said["sees"]
+    assert said["add-on"].startswith("EGRESS_JUDGE=judge.sock mitmdump -s /")
+    assert f"--mode upstream:{said['proxy']}" in said["add-on"]
     assert "mode enforce" in said["policy"]
     assert ask(said["proxy"].rpartition(":")[2], get("http://evil.test/")).startswith("HTTP/1.1 403")
     process.send_signal(signal.SIGTERM)
@@ -141,7 +146,10 @@ def test_serve_without_the_add_on_says_what_it_cannot_see_and_takes_a_token(poli
 
 
 def test_a_full_disk_is_said_once_and_nothing_is_forwarded(policy, tmp_path):
-    """The system lets no file grow beyond 700 bytes: enough for the first line, not for many requests."""
+    """The system lets no file grow beyond 700 bytes: enough for the first line, not for many requests.
+
+    The request that would be allowed has the longest line of all, by the name of its session.
+    """
     with socket.create_server(("127.0.0.1", 0)) as origin:
         origin.settimeout(0.1)
         port = origin.getsockname()[1]
@@ -154,7 +162,7 @@ def test_a_full_disk_is_said_once_and_nothing_is_forwarded(policy, tmp_path):
         statuses = [ask(proxy, get("http://evil.test/")).split()[1] for _ in range(4)]
         assert statuses == sorted(statuses)
         assert statuses[-1] == "503"
-        assert ask(proxy, get(f"http://127.0.0.1:{port}/")).startswith("HTTP/1.1 503")
+        assert ask(proxy, get(f"http://127.0.0.1:{port}/", "s" * 128)).startswith("HTTP/1.1 503")
         with pytest.raises(TimeoutError):
             origin.accept()
     process.send_signal(signal.SIGTERM)
@@ -198,7 +206,10 @@ def test_check_gives_each_url_an_account_of_its_own(capsys, policy, monkeypatch)
     more = '[[secrets]]\nid = "key"\nenv = "KEY"'
     parts = ["https://api.test/k7Qw2Z", "https://api.test/rT9xBv"]
     main(["guard", "egress", "check", *parts, "--policy", str(policy(more))])
-    assert capsys.readouterr().out.count("allowed") == 2
+    out = capsys.readouterr().out
+    assert out.count("allowed") == 2
+    assert "https://api.test/<secret:key>" in out
+    assert "k7Qw2Z" not in out
 
 
 def test_replay_counts_what_would_be_stopped(capsys, policy, tmp_path):
@@ -214,7 +225,8 @@ def test_replay_counts_what_would_be_stopped(capsys, policy, tmp_path):
     main(["guard", "egress", "replay", str(log), "--policy", str(stricter)])
     out = capsys.readouterr().out
     assert "2 were sent, 0 would be; 2 no longer, 0 newly." in out
-    assert out.count("no longer sent: GET 127.0.0.1") == 2
+    assert "denied by destinations.schemes  3" in out
+    assert "no longer sent, 2 x GET 127.0.0.1 (session default): deny by destinations.schemes" in out
 
 
 def test_schema_is_json_with_every_table(capsys):

@@ -117,3 +117,10 @@ def test_what_a_killed_writer_said_it_wrote_is_there(tmp_path):
     assert len(starts) == 3
     for start, end in zip(starts, [*starts[1:], len(written)], strict=True):
         assert written[start:end] == list(range(end - start))
+
+
+@pytest.mark.parametrize("line", ["5", "[]", "null", "[" * 100_000])
+def test_a_line_that_is_no_record_is_said_with_its_number(line, tmp_path):
+    (tmp_path / "log").write_text(f'{{"a": 1}}\n{line}\n')
+    with pytest.raises(ValueError, match=r"line 2 is no (record|JSON); was the log edited"):
+        list(records(tmp_path / "log"))

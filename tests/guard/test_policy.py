@@ -1,5 +1,10 @@
 """Policies are read strictly; an error names the line."""
 
+import ast
+import importlib
+import re
+from pathlib import Path
+
 import pytest
 
 from posttrain.guard.egress.policy import EgressPolicy
@@ -39,12 +44,21 @@ def test_a_policy_is_what_the_file_says_and_defaults():
         (('mode = "enforce"', 'mode = "enforced"'), "line 2: mode:"),
         (("depth = 1", "deepness = 1"), "line 8: there is no key 'content.deepness'"),
         (("depth = 1", 'depth = "1"'), "line 8: content.depth:"),
-        (("depth = 1", "depth = 9"), "line 7: content: depth=9 must lie between 0 and 4"),
-        (("AKIA[0", "AKIA([0"), "no regular expression"),
+        (("depth = 1", "depth = 9"), "line 8: content.depth: 9 must lie between 0 and 4"),
+        (("depth = 1", "views = 0"), "line 8: content.views: 0 must be at least 1"),
+        (("AKIA[0", "AKIA([0"), "line 9: content.patterns: 'AKIA([0-9A-Z]{16}' is no regular expression"),
         (('env = "FIRST"', ""), "line 11: secrets.0: secret 'first' needs exactly one of env, file, command"),
         (('file = "/run/second"', 'fil = "/run/second"'), "line 17: there is no key 'secrets.1.fil'"),
-        (('id = "second"', 'id = "first"'), "secrets must have different ids; first is there twice"),
-        (('allow = ["api.example.com"]', "allow = []"), "destinations.allow is empty"),
+        (('id = "second"', 'id = "first"'), "line 16: secrets.1.id: 'first' is there twice"),
+        (('allow = ["api.example.com"]', "allow = []"), "line 5: destinations.allow: it is empty"),
+        (("api.example.com", "*.com"), "line 5: destinations.allow: '*.com' would name hosts of many owners"),
+        (("[content]", "ports = [0]\n[content]"), "line 7: destinations.ports: 0 is no port"),
+        (("[content]", 'methods = ["get"]\n[content]'), "line 7: destinations.methods: 'get' must be in capitals"),
+        (("[content]", 'schemes = ["ftp"]\n[content]'), "line 7: destinations.schemes.0: Input should be 'https'"),
+        (("[content]", "[session]\nunknown_bits = nan\n[content]"), "line 8: session.unknown_bits: nan must be at"),
+        (("[content]", "[entropy]\nlength = 4\n[content]"), "line 8: entropy.length: 4 must be at least 8"),
+        (("[content]", '[entropy]\nbenign = ["hash"]\n[content]'), "line 8: entropy.benign: 'hash' is no shape"),
+        (("[content]", "[limits]\nseconds = 0.0\n[content]"), "line 8: limits.seconds: 0 must be at least 0.001"),
         (("[content]", "[[content]]"), "line 7: content:"),
         (("mode", "mode = mode"), "no TOML"),
     ],
@@ -56,6 +70,15 @@ def test_a_mistake_is_one_sentence_with_its_line(change, sentence):
         parse(EgressPolicy, text)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_page_s_policy_is_one_and_its_code_has_what_it_names():
+    page = (Path(__file__).parents[2] / "docs" / "egress.md").read_text("utf-8")
+    kinds = dict(re.findall(r"```(toml|python)\n(.*?)```", page, re.DOTALL))
+    assert parse(EgressPolicy, kinds["toml"]).provenance.untrusted == "deny"
+    for node in ast.parse(kinds["python"].replace("async with", "with").replace("await ", "")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            assert all(hasattr(importlib.import_module(node.module), each.name) for each in node.names)
 
 
 def test_a_file_that_is_not_there_or_not_utf_8(tmp_path):

@@ -75,7 +75,7 @@ class BenchAgentDojo:
 
 def main(arguments: Sequence[str]) -> None:
     """Parse and run."""
-    name, *rest = arguments or [""]
+    name, *rest = arguments or ["--help"]
     if name in ("-h", "--help"):
         print(
             f"usage: posttrain bench {{{','.join(BENCHES)}}} [...]\n\n"

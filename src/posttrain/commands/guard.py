@@ -8,10 +8,10 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -19,6 +19,7 @@ from posttrain.commands.parse import parse
 
 if TYPE_CHECKING:
     from posttrain.guard.egress.policy import EgressPolicy
+    from posttrain.guard.egress.replay import Line
 
 USAGE = """usage: posttrain guard egress COMMAND [...]
 
@@ -69,20 +70,20 @@ class Run:
 class Check:
     """What a policy says about URLs, each for itself. Nothing is sent; exit code 1 if one is not allowed."""
 
-    urls: tyro.conf.Positional[tuple[str, ...]]
+    urls: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="URL...")]
     """To judge, as GET requests."""
     policy: Path
-    """TOML."""
+    """TOML; `posttrain guard egress schema` says what it may hold."""
 
 
 @dataclass(frozen=True)
 class Replay:
     """Recorded traffic, judged again by another policy."""
 
-    log: tyro.conf.Positional[Path]
+    log: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="LOG")]
     """That `serve` or `run` wrote."""
     policy: Path
-    """TOML."""
+    """TOML; `posttrain guard egress schema` says what it may hold."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -122,8 +123,18 @@ async def _serve(given: Serve, policy: EgressPolicy, token: str | None) -> None:
             print(f"proxy    http://{given.host}:{proxy.port}")
             print(f"policy   {given.policy} ({gateway.name}, mode {policy.mode})")
             print(f"log      {given.log}")
+            if given.judge_socket is not None:
+                print(f"add-on   {_add_on(given.judge_socket, proxy.host, proxy.port)}")
             print(f"sees     {proxy.blind}", flush=True)
             await until_stopped(_nothing)
+
+
+def _add_on(judge_socket: Path, host: str, port: int) -> str:
+    """The command that runs mitmproxy with the add-on."""
+    from posttrain.guard.egress import mitmproxy_addon
+
+    script = mitmproxy_addon.__file__
+    return f"EGRESS_JUDGE={judge_socket} mitmdump -s {script} --mode upstream:http://{host}:{port} --listen-port 8898"
 
 
 async def _nothing() -> None:
@@ -153,7 +164,10 @@ async def _run(given: Run, policy: EgressPolicy, command: Sequence[str]) -> int:
         )
     print(f"posttrain: TLS: host only; DLP, entropy and redirects off. Log: {given.log}", file=sys.stderr, flush=True)
     async with Gateway(policy, log=given.log) as gateway:
-        return await sandbox.run(gateway, command, given.session, given.namespace)
+        code = await sandbox.run(gateway, command, given.session, given.namespace)
+        if account := gateway.sessions.accounts.get(given.session):
+            print(f"posttrain: session {given.session}: {account}", file=sys.stderr)
+        return code
 
 
 def check(flags: Sequence[str]) -> None:
@@ -173,10 +187,11 @@ async def _check(given: Check, policy: EgressPolicy) -> bool:
 
     allowed = True
     async with Gateway(policy) as gateway:
+        shown = [gateway.look.secrets.redact(url) for url in given.urls]
         for number, url in enumerate(given.urls):
             verdict, goal = await gateway.admit(Request("GET", url, session=f"check {number}"))
             allowed = allowed and goal is not None
-            print(f"{url}  {verdict}")
+            print(f"{shown[number]:<{max(map(len, shown))}}  {verdict}")
     return allowed
 
 
@@ -188,10 +203,11 @@ def replay(flags: Sequence[str]) -> None:
     found = replay.replay(given.log, _policy(given.policy))
     width = max(map(len, found.rules), default=0)
     for rule, count in found.rules.most_common():
-        print(f"{rule:<{width}}  {count}")
+        print(f"denied by {rule:<{width}}  {count}")
     for name, lines in (("no longer sent", found.stopped), ("newly sent", found.released)):
-        for line in lines:
-            print(f"{name}: {line.facts.method} {line.facts.host} ({line.facts.session}): {line.verdict}")
+        for line, count in _alike(lines):
+            why = "" if line.sends else f": {line.verdict}"
+            print(f"{name}, {count} x {line.facts.method} {line.facts.host} (session {line.facts.session}){why}")
     sends = sum(line.sends for line in found.lines)
     print(
         f"{len(found.lines)} requests: {sum(line.sent for line in found.lines)} were sent, {sends} would be; "
@@ -201,6 +217,15 @@ def replay(flags: Sequence[str]) -> None:
         print(f"session {name}: {account}")
     for sentence in found.unknown:
         print(f"not known: {sentence}")
+
+
+def _alike(lines: Iterable[Line]) -> list[tuple[Line, int]]:
+    """The first line of each method, host, session and rule, and how many there are."""
+    groups: dict[tuple[str, ...], list[Line]] = {}
+    for line in lines:
+        key = (line.facts.method, line.facts.host, line.facts.session, line.verdict.rule)
+        groups.setdefault(key, []).append(line)
+    return [(group[0], len(group)) for group in groups.values()]
 
 
 def schema(flags: Sequence[str]) -> None:

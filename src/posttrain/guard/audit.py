@@ -108,9 +108,12 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
-            except ValueError:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
                 raise ValueError(f"{path}, line {number} is no JSON; was the log edited?") from None
+            if not isinstance(record, dict):
+                raise ValueError(f"{path}, line {number} is no record; was the log edited?")
+            yield record
 
 
 def fold(path: Path, state: S, step: Callable[[S, dict[str, Any]], S]) -> S:

@@ -47,8 +47,9 @@ def test_what_it_cannot_do_it_says_in_a_sentence(flags, sentence, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
-def test_help_names_both_benches(capsys):
-    main(["--help"])
+@pytest.mark.parametrize("flags", [[], ["--help"]])
+def test_help_names_both_benches(capsys, flags):
+    main(flags)
     said = capsys.readouterr().out
     assert "\n  egress " in said
     assert "\n  agentdojo " in said

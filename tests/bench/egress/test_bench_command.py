@@ -42,8 +42,7 @@ def test_it_prints_the_grid_and_the_tables_and_writes_the_result_and_the_picture
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ([], "there is no bench ''; write posttrain bench egress"),
-        (["garak"], "there is no bench 'garak'"),
+        (["garak"], "there is no bench 'garak'; write posttrain bench egress"),
         (["egress", "--grid", "nowhere.toml"], "no grid 'nowhere.toml'"),
         (["egress", "--defences", "prayer"], "no defence 'prayer'"),
         (["egress", "--trials", "0"], "must be at least 1"),

@@ -67,7 +67,10 @@ BLOCK = '[[blocks]]\nname = "b"\n'
         (HEAD + BLOCK + BLOCK, "two attacks are called 'b'"),
         (HEAD + BLOCK + 'surfaces = ["title", "title"]\n', "two attacks are called 'b: title'"),
         (HEAD + "blocks = []\n", "there is no attack in it"),
-        (HEAD + 'defences = ["prayer"]\n' + BLOCK, "there is no defence 'prayer'; the defences are none, output scan"),
+        (
+            HEAD + 'defences = ["prayer"]\n' + BLOCK,
+            "there is no defence 'prayer'; the defences are 'none', 'output scan'",
+        ),
         (HEAD + "obedience = 1.5\n" + BLOCK, "between 0 and 1"),
         (HEAD + "secret = 5\n" + BLOCK, "at least 8 characters"),
         (HEAD + "trials = 0\n" + BLOCK, "at least 1"),

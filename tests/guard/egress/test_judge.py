@@ -191,3 +191,8 @@ def test_the_verdict_is_its_worst_finding_and_a_stricter_policy_never_lets_more_
     one, two = judged(found, lax), judged(found, strict)
     assert SEVERITY[one.judged] == max((SEVERITY[f.action] for f in one.findings), default=0)
     assert SEVERITY[two.judged] >= SEVERITY[one.judged]
+
+
+@pytest.mark.parametrize("mode", ["report", "open"])
+def test_what_leads_nowhere_is_denied_in_every_mode(mode):
+    assert judged(Facts("s", "", "", 0, problem="It has no host."), mode=mode).action == "deny"

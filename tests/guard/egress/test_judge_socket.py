@@ -72,6 +72,12 @@ async def test_shards_and_redirects_are_counted_as_in_the_proxy(tmp_path):
     [
         (b"hello", "no JSON"),
         (b"\xff\xfe", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (
+            b'{"url": "https://api.test/", "method": "GET", "session": "' + b"x" * 129 + b'"}',
+            "more than 128 characters",
+        ),
+        (b'{"url": "https://api.test/", "method": "GET", "session": "a\\nb"}', "cannot be printed"),
         (b"[]", "one JSON object"),
         (b"{}", "url must be text"),
         (b'{"url": "https://api.test/"}', "method must be text"),
@@ -245,6 +251,20 @@ async def test_the_addon_refuses_what_it_cannot_show(tmp_path, addon):
         evil = Flow(place, host="evil.test")
         await addon.http_connect(evil)
         assert evil.response is not None
+
+
+@awaited
+async def test_the_addon_forwards_no_header_that_is_not_judged(tmp_path, addon):
+    async with behind(tmp_path, mitm_socket=tmp_path / "judge.sock") as place:
+        hidden = Flow(place, connection=SECRET, keep_alive=SECRET, te=SECRET, proxy_connection=SECRET, accept="*/*")
+        grpc = Flow(place, te="trailers")
+        second = Flow(place, host=place.at)
+        second.request.headers = Headers({"Host": SECRET})
+        for flow in (hidden, grpc, second):
+            await addon.request(flow)
+        assert (hidden.passed, hidden.request.headers) == (True, {"accept": "*/*"})
+        assert (grpc.passed, grpc.request.headers) == (True, {"te": "trailers"})
+        assert not second.passed
 
 
 @awaited

@@ -210,3 +210,11 @@ def test_no_more_values_are_usual_than_their_bits_can_name(name):
     sizes = {"accept": 5, "accept-encoding": 6, "accept-language": 6, "content-type": 3 * (1 + 2 * 2)}
     agent = 10 * 2 * (10**3 + 10**2 + 10) * (10**2 + 10) * (1 + 10**2 + 10)
     assert sizes.get(name, agent) <= 2 ** USUAL[name][1]
+
+
+def test_how_a_usual_name_is_written_is_a_choice_too():
+    goal = Target("http", "a.test", 80, "/")
+    usual, odd = (
+        Novelty().cost(parts(goal, [(name, "identity")], b"")) for name in ("Accept-Encoding", "aCCepT-eNcODinG")
+    )
+    assert odd - usual > len("accept-encoding")

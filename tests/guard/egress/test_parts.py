@@ -37,9 +37,26 @@ def test_the_pieces_of_a_request():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("url", ["https://example.com", "https://192.0.2.7", "https://[2001:db8::1]:8443"])
-def test_a_site_and_an_address_have_no_labels_to_choose(url):
-    assert parts(target(url), (), b"") == [("path", "")]
+def test_a_site_has_no_labels_to_choose():
+    assert parts(target("https://example.com"), (), b"") == [("path", "")]
+
+
+@pytest.mark.parametrize(
+    ("url", "label"), [("https://192.0.2.7", "192.0.2.7"), ("https://[2001:db8::1]:8443", "[2001:db8::1]")]
+)
+def test_an_address_is_a_choice_as_who_owns_a_network_can_read_it(url, label):
+    assert parts(target(url), (), b"") == [("label", label), ("path", "")]
+
+
+def test_what_an_address_spells_is_searched():
+    goal = target("https://[2001:db8::6b65:792d:3132:3334]/")
+    assert content(goal, (), b"", whole=True).startswith(b"20010db8000000006b65792d31323334\n")
+
+
+def test_a_registrable_domain_is_searched_where_it_can_be_chosen():
+    goal = target("https://a.my-secret.com/")
+    assert content(goal, (), b"").startswith(b"a.\n")
+    assert content(goal, (), b"", whole=True).startswith(b"a.my-secret.com\n")
 
 
 @settings(max_examples=100, deadline=None)

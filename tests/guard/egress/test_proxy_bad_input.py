@@ -55,6 +55,10 @@ HEADS = {
     "another version": (b"GET http://{at}/ HTTP/2.0\r\nHost: {at}\r\n\r\n", 505),
     "a user nobody can read": (b"GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\nProxy-Authorization: Basic !\r\n\r\n", 400),
     "a long user": (b"GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\n" + user("x" * 129).encode() + b"\r\n", 400),
+    "a user with a line's end": (
+        b"GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\n" + user("a\nsession b").encode() + b"\r\n",
+        400,
+    ),
     "a bearer": (b"GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\nProxy-Authorization: Bearer x\r\n\r\n", 400),
     "two users": (
         b"GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\nProxy-Authorization: Basic YTo=\r\n"

@@ -6,7 +6,7 @@ import pytest
 from places import SECRET, gateway, places, policy
 
 from posttrain.guard.egress.facts import Request
-from posttrain.guard.egress.policy import Content, Entropy, Provenance, SecretSource, Session
+from posttrain.guard.egress.policy import Content, Destinations, Provenance, SecretSource, Session
 from posttrain.guard.egress.replay import replay
 
 URLS = (
@@ -53,15 +53,13 @@ def test_what_the_log_does_not_hold_is_said(log):
     asked = policy(
         secrets=(SecretSource("new", env="NEW"),),
         content=Content(patterns=("AKIA",), depth=3),
-        entropy=Entropy("deny", length=4),
-        provenance=Provenance("deny"),
+        provenance=Provenance(reads="deny"),
     )
     found = replay(log, asked)
     for part in (
         "searched for new",
         "searched for 'AKIA'",
         "to depth 2, not 3",
-        "at least 8 characters",
         "6 of 6 requests came",
     ):
         assert any(part in sentence for sentence in found.unknown), part
@@ -73,6 +71,20 @@ def test_what_could_have_been_told_is_printed(log):
     assert account.requests == 2
     assert str(account).startswith("2 requests; at most ")
     assert str(account).endswith("0 to others; of secrets 46% of key")
+
+
+def test_what_failed_after_it_was_admitted_is_one_request(tmp_path):
+    """The name is allowed, the address that it leads to is not."""
+    outside = policy(destinations=Destinations(("api.test",), schemes=("http",), ports=(80,)))
+
+    async def record():
+        async with places() as found, gateway(found, outside, log=tmp_path / "log.jsonl") as way:
+            return (await way.request(Request("GET", URLS[0]))).allowed
+
+    assert not asyncio.run(record())
+    found = replay(tmp_path / "log.jsonl", outside)
+    assert [(line.sent, line.sends) for line in found.lines] == [(True, True)]
+    assert any("1 of 1 requests failed them once admitted" in sentence for sentence in found.unknown)
 
 
 def test_there_must_be_a_log(tmp_path):

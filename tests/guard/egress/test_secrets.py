@@ -4,6 +4,7 @@ import os
 import random
 import string
 import sys
+import unicodedata
 
 import pytest
 from hypothesis import assume, given, settings
@@ -233,7 +234,7 @@ def test_values_are_read_from_environment_file_and_command(monkeypatch, tmp_path
         SecretSource("file", file=str(tmp_path / "key")),
         SecretSource("command", command=(sys.executable, "-c", f"print({KEY!r})")),
     )
-    assert read(sources) == {"env": KEY, "file": f" {KEY}\n", "command": KEY}
+    assert read(sources) == {"env": KEY, "file": f" {KEY}", "command": KEY}
 
 
 FAILING = f"import sys; print({KEY!r}); print({KEY!r}, file=sys.stderr); sys.exit(3)"
@@ -243,7 +244,7 @@ SLOW = f"import time; print({KEY!r}, flush=True); time.sleep(60)"
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        (SecretSource("s", env="NOT_SET"), "there is no variable NOT_SET."),
+        (SecretSource("s", env="NOT_SET"), "there is no environment variable NOT_SET."),
         (SecretSource("s", env="EMPTY"), "its value is empty."),
         (SecretSource("s", file="/none/such"), "/none/such cannot be read (No such file or directory)."),
         (SecretSource("s", file="/"), "/ cannot be read (Is a directory)."),
@@ -273,3 +274,27 @@ def test_a_hundred_secrets_are_told_apart():
         found = secrets.carried([f"key={values[name]}".encode()])
         assert found[name].share == 1.0
         assert all(covered.share < 0.5 for other, covered in found.items() if other != name)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])
+def test_the_line_ends_after_a_value_are_not_of_it(end, tmp_path, monkeypatch):
+    """They would make its alphabet larger, and so its runs shorter."""
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbf" + (HEX + end).encode())
+    monkeypatch.setenv("KEY", HEX + end)
+    values = read((SecretSource("file", file=str(tmp_path / "key")), SecretSource("env", env="KEY")))
+    assert values == {"file": HEX, "env": HEX}
+
+
+def test_a_value_in_utf_16_is_refused(tmp_path):
+    (tmp_path / "key").write_bytes(KEY.encode("utf-16"))
+    with pytest.raises(ValueError, match="'k': its value is written in UTF-16"):
+        read((SecretSource("k", file=str(tmp_path / "key")),))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize("case", [str, str.lower, str.upper])
+def test_other_spellings_of_letters_are_the_same_secret(form, written, case):
+    secret = unicodedata.normalize(form, "Gr\u00fc\u00dfe-K\u00e4se-\u00d6l-\u00c4rger-\u0444\u0438\u043b\u044c\u043c")
+    given = unicodedata.normalize(written, case(secret))
+    assert Secrets({"k": secret}).carried([given.encode()])["k"].share == 1.0

@@ -1,5 +1,6 @@
 """Accounts: what has left, bounded, and the same after a restart."""
 
+import time
 from dataclasses import replace
 from operator import attrgetter
 
@@ -54,7 +55,9 @@ def test_an_account_is_the_union_and_the_sum_of_what_was_sent(many):
 def test_a_restart_counts_on(many):
     first, again = counted(many), Sessions(10, 60)
     again.restore(
-        [{"sent": True, "facts": facts.as_record()} for facts in many] + [{"sent": False}, {"looked": {}}], WHERE
+        [{"time": time.time(), "sent": True, "facts": facts.as_record()} for facts in many]
+        + [{"sent": False}, {"looked": {}}],
+        WHERE,
     )
     assert {n: (a.covered, a.bits, a.requests) for n, a in first.accounts.items()} == {
         n: (a.covered, a.bits, a.requests) for n, a in again.accounts.items()
@@ -107,3 +110,39 @@ def test_what_is_remembered_is_bounded_and_what_is_forgotten_is_new(monkeypatch)
         sessions.memory("s", f"?{i}.test")
     assert len(sessions._memories) == 3
     assert sessions.memory("s", "?0.test").cost(sent) == fresh
+
+
+def record(session, when, **more):
+    return {"time": when, "sent": True, "facts": replace(BASE, session=session, **more).as_record()}
+
+
+def test_a_restart_forgets_what_could_be_forgotten():
+    """More sessions than there is room for, but never at one time."""
+    sessions = Sessions(2, 60)
+    sessions.restore([record(f"s{i}", time.time() - 1000 + 100 * i) for i in range(10)], WHERE)
+    assert list(sessions.accounts) == ["s8", "s9"]
+
+
+@pytest.mark.parametrize(
+    "broken", [{"sent": True}, record("s", 0) | {"facts": 5}, *(
+        record("s", 0) | {"facts": {"session": "s", "carried": {"k": given}}}
+        for given in ([0, "1"], [4, "-1"], [4, "10"], [4, "x"], 5)
+    )]
+)  # fmt: skip
+def test_an_edited_log_is_said_to_be_one(broken):
+    with pytest.raises(ValueError, match="was the log edited"):
+        Sessions(2, 60).restore([broken], WHERE)
+
+
+def test_another_length_is_another_secret():
+    sessions = counted([replace(BASE, carried={"k": Covered(8, 0b1111)})])
+    pending = sessions.account("s").with_pending(replace(BASE, carried={"k": Covered(20, 1)}))
+    assert pending == {"k": Covered(20, 1)}
+
+
+def test_destinations_beyond_a_number_count_as_one_unknown_site(monkeypatch):
+    monkeypatch.setattr("posttrain.guard.egress.session.SITES", 3)
+    sessions = Sessions(10, 60)
+    for i in range(10):
+        sessions.add(replace(BASE, novelty=1.0), f"?{i}.test")
+    assert sessions.account("s").bits == {"?0.test": 1.0, "?1.test": 1.0, "?2.test": 1.0, "?": 7.0}

@@ -49,12 +49,18 @@ def test_every_beginning_waits_for_more():
     assert all(tls.read(HELLO[:n]) is None for n in range(len(HELLO)))
 
 
-@given(st.integers(1, 600))
+@given(st.integers(len(HELLO) // tls.PIECES + 1, 600))
 @settings(max_examples=20, deadline=None)
 def test_how_it_is_cut_into_records_does_not_matter(size):
     cut = records(HELLO, size)
     assert tls.read(cut) == tls.read(HELLO)
     assert all(tls.read(cut[:n]) is None for n in range(0, len(cut), 7))
+
+
+def test_reading_costs_no_more_for_many_small_records():
+    """A client that sends byte by byte makes the proxy read again each time."""
+    with pytest.raises(tls.NotTLS, match="cut into more than 16 records"):
+        tls.read(records(HELLO, 1))
 
 
 def test_what_follows_in_other_records_is_not_read():

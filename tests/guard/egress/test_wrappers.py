@@ -163,3 +163,15 @@ def test_an_answer_that_is_no_form_is_empty(text):
 def test_a_choice_has_choices():
     with pytest.raises(ValueError, match="needs choices"):
         Field("kind", "of shop", "choice")
+
+
+@pytest.mark.parametrize("text", ["8.8.8.8", "see 8.8.8.8:80/x", "10.0.0.5", "x" * 5000 + ".evil.test"])
+def test_a_reader_tells_no_address(text):
+    found = filled(json.dumps({"summary": text}), (Field("summary", "what"),))["summary"]
+    assert "[removed]" in found
+    assert text not in found
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000 + "]", '{"a":' * 100_000 + "}", '{"a": ' + "1" * 5000 + "}"])
+def test_a_reader_that_answers_nonsense_says_nothing(text):
+    assert filled(text, (Field("summary", "what"),)) == {"summary": None}

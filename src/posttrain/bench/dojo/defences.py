@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from agentdojo.agent_pipeline import BasePipelineElement
 from agentdojo.task_suite import TaskSuite
@@ -105,7 +105,8 @@ def _provenance(_: TaskSuite, __: BasePipelineElement) -> Elements:
     return _egress(policy)
 
 
-BOTH, PORTS = ("https", "http"), (443, 80)
+BOTH: tuple[Literal["https", "http"], ...] = ("https", "http")
+PORTS = (443, 80)
 """The suites' tools make no difference between them."""
 
 register_defence("none", lambda suite, model: Elements(), "every call runs")

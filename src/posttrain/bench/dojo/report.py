@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from posttrain.extras import need
+from posttrain.bench.table import interval, table
 
 CONTACT = (
     "contact: a run that read from a host which neither the user nor the system named, as tasks that follow a link in "
@@ -27,20 +26,20 @@ def _attacked(result: dict[str, Any]) -> Any:
     columns = ("runs", "injection carried out", *(("over the web", "contact") if web else ()), "user's task done",
                "call denied", "broken")  # fmt: skip
     title = f"AgentDojo {result['suite']} {result['version']}, attack {result['attack']}"
-    table = _table(f"{title} ({result['says']})", caption, columns)
+    out = table(f"{title} ({result['says']})", "\n".join(caption), columns)
     for name, row in result["rows"].items():
         found = row["attacked"]
         keys = ("carried_out", *(("web", "contact") if web else ()), "utility", "blocked")
-        table.add_row(
-            name, _n(found["utility"]), *(_interval(found[key], n=key == "web") for key in keys), str(row["errors"])
+        out.add_row(
+            name, _n(found["utility"]), *(interval(found[key], n=key == "web") for key in keys), str(row["errors"])
         )
-    return table
+    return out
 
 
 def _web_says(result: dict[str, Any]) -> list[str]:
     if not result["web"]:
         return []
-    names = ", ".join(name for name, task in result["injections"].items() if task["web"])
+    names = ", ".join(name for name, task in result["injections"].items() if task["web"]) or "none here"
     return [f"over the web: of the injections that make a request ({names})."]
 
 
@@ -48,12 +47,12 @@ def _ordinary(result: dict[str, Any]) -> Any:
     web = result["web"]
     caption = ["false alarm: the defence denied a call of a run without an injection.", *([CONTACT] if web else [])]
     columns = ("runs", "user's task done", "false alarm", *(("contact",) if web else ()))
-    table = _table(f"without an injection ({result['says']})", [*caption, INTERVALS], columns)
+    out = table(f"without an injection ({result['says']})", "\n".join((*caption, INTERVALS)), columns)
     for name, row in result["rows"].items():
         keys = ("utility", "alarm", *(("contact",) if web else ()))
-        values = (_interval(row["ordinary"][key]) for key in keys)
-        table.add_row(name, _n(row["ordinary"]["utility"]), *values)
-    return table
+        values = (interval(row["ordinary"][key]) for key in keys)
+        out.add_row(name, _n(row["ordinary"]["utility"]), *values)
+    return out
 
 
 def _injections(result: dict[str, Any]) -> Any:
@@ -61,36 +60,13 @@ def _injections(result: dict[str, Any]) -> Any:
     skipped = ", ".join(result["skipped"])
     caption = [f"Not run: {skipped}; AgentDojo gives no calls that the script could make."] if skipped else []
     title = f"injection carried out, by injection ({result['says']})"
-    table = _table(title, [*caption, INTERVALS], list(result["defences"]), first="injection")
-    table.add_column("goal", style="dim", no_wrap=True, max_width=60)
+    out = table(title, "\n".join((*caption, INTERVALS)), list(result["defences"]), first="injection")
+    out.add_column("goal", style="dim")
     for injection in dict.fromkeys(injection for injection, _ in found):
-        values = (_interval(found[injection, name], n=True) for name in result["defences"])
-        table.add_row(injection, *values, result["injections"][injection]["goal"])
-    return table
-
-
-def _table(title: str, caption: Sequence[str], columns: Sequence[str], first: str = "defence") -> Any:
-    out = need("rich.table").Table(
-        box=need("rich.box").SIMPLE_HEAD,
-        title=title,
-        caption="\n".join(caption),
-        title_justify="left",
-        caption_justify="left",
-    )
-    out.add_column(first, no_wrap=True)
-    for name in columns:
-        out.add_column(name, justify="right", no_wrap=True)
+        values = (interval(found[injection, name], n=True) for name in result["defences"])
+        out.add_row(injection, *values, result["injections"][injection]["goal"])
     return out
 
 
 def _n(value: dict[str, float] | None) -> str:
     return "0" if value is None else str(value["n"])
-
-
-def _interval(value: dict[str, float] | None, *, n: bool = False) -> str:
-    """A share and its interval, and of how many runs; a dash where nothing was counted."""
-    if value is None:
-        return "-"
-    low, high = (f"{value[end]:.2f}".removeprefix("0") for end in ("low", "high"))
-    of = f", n {value['n']}" if n else ""
-    return f"{value['mean']:.2f} [dim]{low}–{high}{of}[/dim]"

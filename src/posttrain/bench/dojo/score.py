@@ -17,7 +17,7 @@ def score(about: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
     """The result as JSON.
 
     Args:
-        about: What was run, from `runner.about`.
+        about: What was run, from `plan.about`.
         rows: All of them.
     """
     scripted = about["scripted"]

@@ -95,7 +95,7 @@ class Grid(Strict):
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.defences if name not in DEFENCES]:
-            raise ValueError(f"there is no defence {unknown[0]!r}; the defences are {', '.join(DEFENCES)}")
+            raise ValueError(f"there is no defence {unknown[0]!r}; the defences are {', '.join(map(repr, DEFENCES))}")
         if self.trials < 1 or self.benign < 0 or self.turns < 1 or self.m < 1:
             raise ValueError("trials, turns and m must be at least 1, and benign not negative")
         if not 0 <= self.obedience <= 1:
@@ -118,13 +118,11 @@ class Grid(Strict):
         return tuple(attack for block in self.blocks for attack in block.attacks())
 
     def __str__(self) -> str:
-        defaults = Block("")
+        plain = vars(Block(""))
         lines = [f"grid {self.name}: {len(self.attacks)} attacks x {self.trials} trials", self.note]
         for block in self.blocks:
-            axes = {name: value for name, value in vars(block).items() if value != getattr(defaults, name)}
-            lines.append(
-                "  " + ", ".join(f"{n} {'|'.join(map(str, v)) if n != 'name' else v}" for n, v in axes.items())
-            )
+            axes = {name: value for name, value in vars(block).items() if name != "name" and value != plain[name]}
+            lines.append(f"  {block.name}: " + ", ".join(f"{name} {'|'.join(map(str, v))}" for name, v in axes.items()))
         return "\n".join(filter(None, lines))
 
 

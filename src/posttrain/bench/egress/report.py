@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from posttrain.extras import need
+from posttrain.bench.table import interval, table
 
 LEAKS = (
     ("contact", "contact"), ("any part", "part"), ("all of it", "whole"), ("elsewhere", "elsewhere"),
@@ -28,31 +28,31 @@ def tables(result: dict[str, Any]) -> list[Any]:
     allowed = any(attack["allowed_host"] for attack in result["attacks"].values())
     cut = [label for label, attack in result["attacks"].items() if attack["cut"] != "whole"]
     return [
-        _leaks(result, "unknown", "to hosts that no allowlist names"),
-        *([_leaks(result, "allowed", "through an allowed host")] if allowed else []),
+        _leaks(result, "unknown", "to hosts that no allowlist names", CAPTION),
+        *([_leaks(result, "allowed", "through an allowed host", "Columns as above.")] if allowed else []),
         *([_parts(result, cut)] if cut else []),
         _work(result),
     ]
 
 
-def _leaks(result: dict[str, Any], hosts: str, title: str) -> Any:
+def _leaks(result: dict[str, Any], hosts: str, title: str, caption: str) -> Any:
     ks = (str(result["grid"]["k"][0]), "all")
     rows = {name: row[hosts] for name, row in result["rows"].items() if row[hosts]}
     greedy = [name for name, row in rows.items() if not row["exact"]]
     note = f" {', '.join(greedy)}: greedy for some k, at least 0.632 of the maximum." if greedy else ""
     columns = ("n", *(title for title, _ in LEAKS), *(f"Leak@{k}" for k in ks))
-    table = _table(f"leaks {title} ({result['says']})", CAPTION + note, columns)
+    out = table(f"leaks {title} ({result['says']})", caption + note, columns)
     for name, row in rows.items():
         values = [*(row[key] for _, key in LEAKS), *(row["leak"][k] for k in ks)]
-        table.add_row(label(result, name), str(row["contact"]["n"]), *map(_interval, values))
-    return table
+        out.add_row(label(result, name), str(row["contact"]["n"]), *map(interval, values))
+    return out
 
 
 def _parts(result: dict[str, Any], attacks: Sequence[str]) -> Any:
     """What each plan of parts gets out."""
     defences = [name for name in result["defences"] if name in AGAINST_PARTS] or list(result["defences"])
     found = {(cell["attack"], cell["defence"]): cell for cell in result["cells"]}
-    table = _table(
+    out = table(
         f"secrets in parts ({result['says']})",
         "The share of the secret that the collector got in all (Leak@all), and behind it in the best single request "
         "(Leak@1); means over runs. Parts below the policy's run length are not seen by coverage.",
@@ -61,8 +61,8 @@ def _parts(result: dict[str, Any], attacks: Sequence[str]) -> Any:
     )
     for attack in attacks:
         cells = (found[attack, name] for name in defences)
-        table.add_row(attack, *(_leak(cell["leak_all"], cell["leak_1"]) for cell in cells))
-    return table
+        out.add_row(attack, *(_leak(cell["leak_all"], cell["leak_1"]) for cell in cells))
+    return out
 
 
 def _leak(everything: float | None, one: float | None) -> str:
@@ -76,27 +76,17 @@ def _work(result: dict[str, Any]) -> Any:
         "leaked."
     )
     errors = ("broken",) if result["errors"] else ()
-    table = _table(
+    out = table(
         f"ordinary work ({result['says']})", caption, ("n", "false alarm", "task done", "under attack", *errors)
     )
-    table.add_column("what it does", style="dim")
+    out.add_column("what it does", style="dim")
     for name, row in result["rows"].items():
         benign = row["benign"]
-        values = [_interval(benign.get("alarm")), _interval(benign.get("task"))]
+        values = [interval(benign.get("alarm")), interval(benign.get("task"))]
         broken = [str(row["errors"])] if errors else []
         n = str(benign["task"]["n"]) if benign else "-"
-        attacked = _interval(row["unknown"].get("task"))
-        table.add_row(label(result, name), n, *values, attacked, *broken, result["defences"][name]["note"])
-    return table
-
-
-def _table(title: str, caption: str, columns: Sequence[str], first: str = "defence") -> Any:
-    out = need("rich.table").Table(
-        box=need("rich.box").SIMPLE_HEAD, title=title, caption=caption, title_justify="left", caption_justify="left"
-    )
-    out.add_column(first, no_wrap=True)
-    for name in columns:
-        out.add_column(name, justify="right", no_wrap=True)
+        attacked = interval(row["unknown"].get("task"))
+        out.add_row(label(result, name), n, *values, attacked, *broken, result["defences"][name]["note"])
     return out
 
 
@@ -104,11 +94,3 @@ def label(result: dict[str, Any], defence: str) -> str:
     """A defence's name; a script declares what words do."""
     declared = result["scripted"] and result["defences"][defence]["layer"] == "prompt"
     return f"{defence} (declared)" if declared else defence
-
-
-def _interval(value: dict[str, float] | None) -> str:
-    """A share and its interval; a dash where nothing was counted."""
-    if value is None:
-        return "-"
-    low, high = (f"{value[end]:.2f}".removeprefix("0") for end in ("low", "high"))
-    return f"{value['mean']:.2f} [dim]{low}–{high}[/dim]"

@@ -82,10 +82,10 @@ class Tag(NamedTuple):
 
 
 def canary(seed: int, length: int) -> str:
-    """A made-up API key that no other text can be taken for.
+    """A made-up API key that other texts are hardly taken for.
 
-    Every four characters of it have a digit and a letter after f, so no word, number or hexadecimal text holds them,
-    and no four are alike, so a run says where it is from.
+    Every four characters of it have a digit and a letter after f, so no word, number or hexadecimal text holds them
+    (a time may: `25T1`), and no four are alike, so a run says where it is from.
     """
     if length < 8:
         raise ValueError(f"A canary of {length} characters is too short to be told from other text; use 8 or more.")

@@ -41,6 +41,14 @@ class Covered:
     bits: int
     """Bit i is set where character i is part of a run of at least m characters of the request."""
 
+    @classmethod
+    def read(cls, length: int, digits: str) -> Covered:
+        """Back from a hexadecimal bitmap."""
+        bits = int(digits, 16)
+        if length < 1 or bits < 0 or bits.bit_length() > length:
+            raise ValueError(f"{digits!r} is no bitmap of {length} characters")
+        return cls(length, bits)
+
     @property
     def share(self) -> float:
         """Of the secret's characters."""
@@ -91,6 +99,8 @@ class Facts:
     problem: str = ""
     """Why the strict parser refused the URL."""
     sees: Sees = "all"
+    head: int = 0
+    """Characters of the URL and the headers."""
     body: int = 0
     """Bytes."""
     carried: dict[str, Covered] = field(default_factory=dict)
@@ -129,7 +139,7 @@ class Facts:
     def from_record(cls, record: dict[str, Any]) -> Facts:
         """Back from JSON."""
         values = {name: value for name, value in record.items() if name in cls.__dataclass_fields__}
-        values["carried"] = {n: Covered(c[0], int(c[1], 16)) for n, c in values.get("carried", {}).items()}
+        values["carried"] = {name: Covered.read(*given) for name, given in values.get("carried", {}).items()}
         values["patterns"] = tuple(values.get("patterns", ()))
         values["tokens"] = tuple(Token(**token) for token in values.get("tokens", ()))
         if "named" in record:

@@ -19,9 +19,10 @@ from posttrain.guard.egress.judge import Judge
 from posttrain.guard.egress.look import Hop, Look, Looked
 from posttrain.guard.egress.novelty import Novelty
 from posttrain.guard.egress.policy import EgressPolicy
+from posttrain.guard.egress.redact import Redactor
 from posttrain.guard.egress.resolver import Resolver, SystemResolver, resolve
 from posttrain.guard.egress.secrets import Secrets, read
-from posttrain.guard.egress.session import Account, Full, Sessions
+from posttrain.guard.egress.session import Full, Sessions
 from posttrain.guard.egress.transport import Connect, Response, Transport
 from posttrain.guard.policy import fingerprint
 from posttrain.guard.verdict import Finding, Verdict
@@ -78,6 +79,7 @@ class Gateway:
         self.policy = policy
         self.judge = Judge(policy)
         self.look = Look(policy, Secrets(read(policy.secrets) if secrets is None else secrets))
+        self.redactor = Redactor(self.look.secrets, policy.content.depth, policy.content.views)
         self.sessions = Sessions(policy.session.sessions, policy.session.idle)
         self.log = AuditLog(log) if isinstance(log, Path) else log
         self.resolver = SystemResolver() if resolver is None else resolver
@@ -109,6 +111,8 @@ class Gateway:
             location = answer.header("location") if answer and answer.status in REDIRECTS else None
             if answer is None or goal is None or location is None:
                 return Outcome(tuple(verdicts), response)
+            if any(finding.rule == "redirects.hops" for finding in verdict.findings):
+                return Outcome(tuple(verdicts), response)  # let pass by `report`, which must not follow a loop for ever
             hop = Hop((hop.number if hop else 0) + 1, hop.first if hop else goal, goal)
             request = redirected(request, answer, location)
 
@@ -130,18 +134,13 @@ class Gateway:
         self, request: Request, passages: Sequence[Passage] | None = None, hop: Hop | None = None, **how: Any
     ) -> tuple[Verdict, Target | None]:
         """Judge one hop and, if it may leave, write that it does; gives where to send it, or None."""
+        # Under the name that the log can hold, so that a restart counts on.
+        request = replace(request, session=self.redactor.text(request.session))
         try:
-            account = self.sessions.account(request.session)
+            looked, verdict = await self._decided(request, passages, hop, how)
         except Full as full:
             facts = Facts(request.session, "", "", 0, method=request.method)
             return self._write(facts, Verdict((Finding("deny", "session.sessions", str(full)),))), None
-        looked = self._look(request, passages, hop, how)
-        verdict = self._judged(looked, account)
-        if verdict.action == "ask":
-            approved = self.ask is not None and await self.ask(verdict, request)
-            # Others may have sent while a person was thinking.
-            looked = self._look(request, passages, hop, how)
-            verdict = _answered(self._judged(looked, account), approved)
         self._write(looked.facts, verdict)
         if verdict.action != "allow":
             return verdict, None
@@ -159,6 +158,29 @@ class Gateway:
         """
         return await resolve(self.resolver, goal.host, self.policy.destinations.networks, self.policy.limits.seconds)
 
+    async def _decided(
+        self, request: Request, passages: Sequence[Passage] | None, hop: Hop | None, how: dict[str, Any]
+    ) -> tuple[Looked, Verdict]:
+        """What is said about a hop. A person who is asked is asked again if more asks once they have answered.
+
+        Raises:
+            Full: There is no room for its session.
+        """
+        agreed: set[tuple[str, str]] = set()
+        while True:
+            # Others may have sent while a person was thinking.
+            account = self.sessions.account(request.session)
+            looked = self._look(request, passages, hop, how)
+            verdict = self.judge.verdict(looked.facts, account, self.sessions.together)
+            if verdict.action != "ask":
+                return looked, verdict
+            new = [one for one in verdict.findings if one.action == "ask" and (one.rule, one.because) not in agreed]
+            if not new:
+                return looked, _answered(verdict, approved=True)
+            if self.ask is None or not await self.ask(replace(verdict, findings=tuple(new)), request):
+                return looked, _answered(verdict, approved=False)
+            agreed |= {(one.rule, one.because) for one in new}
+
     def _look(
         self,
         request: Request,
@@ -172,9 +194,6 @@ class Gateway:
 
         return self.look.at(request, passages, novelty, hop, **how)
 
-    def _judged(self, looked: Looked, account: Account) -> Verdict:
-        return self.judge.verdict(looked.facts, account, self.sessions.together)
-
     def _write(self, facts: Facts, verdict: Verdict) -> Verdict:
         """Log a verdict, before anything is done about it."""
         if self.log is not None:
@@ -185,8 +204,8 @@ class Gateway:
                     "policy": self.name,
                     "sent": verdict.action == "allow",
                     "judged": verdict.judged,
-                    **({"rule": worst.rule, "because": self.look.secrets.redact(worst.because)} if worst else {}),
-                    "facts": facts.as_record(),
+                    **({"rule": worst.rule, "because": self.redactor.sentence(worst.because)} if worst else {}),
+                    "facts": self.redactor.record(facts, self.judge.known(facts), self.policy.destinations.methods),
                 }
             )
         return verdict
@@ -202,9 +221,10 @@ class Gateway:
         mode: str = "enforce",
     ) -> Verdict:
         """Log what came up after a request was admitted, such as an address that is not public."""
-        hidden = bool(self.look.secrets.carried([goal.host.encode()]))
+        hidden = self.redactor.hides(goal.host)
         where = (goal.scheme, goal.host, goal.port, site(goal.host))
-        facts = Facts(request.session, *where, request.method, hop, request.call, sees=sees, hidden=hidden)
+        session = self.redactor.text(request.session)
+        facts = Facts(session, *where, request.method, hop, request.call, sees=sees, hidden=hidden)
         return self._write(facts, Verdict((finding,), hop, mode))
 
     async def aclose(self) -> None:
@@ -257,7 +277,7 @@ def joined(base: str, location: str) -> str:
     return location if _SLY.search(location) else urljoin(base, location)
 
 
-_SLY = re.compile(r"[\x00-\x20\x7f\\]|[A-Za-z][A-Za-z0-9+.-]*:(?!//)")
+_SLY = re.compile(r"[\x00-\x20\x7f\\]|^[A-Za-z][A-Za-z0-9+.-]*:(?!//)")
 
 
 def _answered(verdict: Verdict, approved: bool) -> Verdict:

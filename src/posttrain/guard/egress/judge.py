@@ -48,8 +48,11 @@ class Judge:
             together: What all sessions have sent before, for `session.across`.
         """
         destination = list(self._destination(facts))
+        if facts.problem:
+            return Verdict(tuple(destination), facts.hop)  # it leads nowhere, whatever the mode
         rest = [
             *self._redirect(facts),
+            *self._limits(facts),
             *self._content(facts),
             *self._entropy(facts),
             *self._coverage(facts, account, "this session"),
@@ -68,9 +71,13 @@ class Judge:
             yield Finding("deny", "destinations", facts.problem)
             return
         if facts.scheme and facts.scheme not in rules.schemes:
-            yield Finding("deny", "destinations.schemes", f"{facts.scheme} is not among {', '.join(rules.schemes)}.")
+            yield Finding(
+                "deny", "destinations.schemes", f"its scheme is {facts.scheme}, not {' or '.join(rules.schemes)}."
+            )
         if facts.sees == "all" and facts.method not in rules.methods:
-            yield Finding("deny", "destinations.methods", f"{facts.method} is not among {', '.join(rules.methods)}.")
+            yield Finding(
+                "deny", "destinations.methods", f"its method is {facts.method}, not one of {', '.join(rules.methods)}."
+            )
         if pattern := self.deny.match(facts.host, facts.port, tuple({facts.port, *rules.ports})):
             yield Finding("deny", "destinations.deny", f"{facts.host} is named by {pattern!r}.")
         if self.known(facts) is None:
@@ -99,6 +106,11 @@ class Judge:
                 {"growth": chain.growth},
             )  # fmt: skip
 
+    def _limits(self, facts: Facts) -> Iterator[Finding]:
+        for what, size in (("head", facts.head), ("body", facts.body)):
+            if size > (most := getattr(self.policy.limits, what)):
+                yield Finding("deny", f"limits.{what}", f"its {what} has {size} bytes; at most {most} are let.")
+
     def _content(self, facts: Facts) -> Iterator[Finding]:
         rules = self.policy.content
         for name, carried in facts.carried.items():
@@ -112,10 +124,6 @@ class Judge:
             yield from _when(rules.overflow, "content.overflow", because, {})
         for pattern in facts.patterns:
             yield from _when(rules.on_pattern, "content.patterns", f"it matches {pattern!r}.", {"pattern": pattern})
-        if facts.body > self.policy.limits.body:
-            yield Finding(
-                "deny", "limits.body", f"its body has {facts.body} bytes; at most {self.policy.limits.body} are let."
-            )
 
     def _entropy(self, facts: Facts) -> Iterator[Finding]:
         rules = self.policy.entropy

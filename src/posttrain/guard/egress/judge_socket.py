@@ -23,6 +23,7 @@ from posttrain.guard.egress.door import Door
 from posttrain.guard.egress.facts import Request
 from posttrain.guard.egress.hosts import PORTS, Refused, authority, target
 from posttrain.guard.egress.proxy_answers import explained
+from posttrain.guard.egress.proxy_http import unfit
 
 
 class JudgeSocket:
@@ -136,7 +137,7 @@ def _read(line: bytes) -> dict[str, Any]:
     """A line's fields, those that are text checked."""
     try:
         asked = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _Unreadable("the line is no JSON.") from None
     if not isinstance(asked, dict):
         raise _Unreadable("the line must be one JSON object.")
@@ -146,6 +147,8 @@ def _read(line: bytes) -> dict[str, Any]:
     for name in ("session", "host", "body"):
         if not isinstance(asked.get(name, ""), str):
             raise _Unreadable(f"{name} must be text.")
+    if problem := unfit(asked.get("session", "")):
+        raise _Unreadable(f"session {problem}.")
     return asked
 
 

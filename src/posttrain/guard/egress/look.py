@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 from posttrain.guard.egress.decode import views
 from posttrain.guard.egress.entropy import tokens
 from posttrain.guard.egress.facts import OWN_HEADERS, Chain, Facts, Request, Sees
-from posttrain.guard.egress.hosts import Refused, Target, is_top_level, site, target
+from posttrain.guard.egress.hosts import Hosts, Refused, Target, is_top_level, site, target
 from posttrain.guard.egress.novelty import Novelty
 from posttrain.guard.egress.parts import Part, content, parts, segments
 from posttrain.guard.egress.policy import EgressPolicy
@@ -47,6 +48,7 @@ class Look:
     def __init__(self, policy: EgressPolicy, secrets: Secrets) -> None:
         self.policy = policy
         self.secrets = secrets
+        self.allow = Hosts(policy.destinations.allow)
         self.patterns = {pattern: re.compile(pattern) for pattern in policy.content.patterns}
         site("localhost")  # reads the public suffix list, which the first request would wait for
 
@@ -86,22 +88,27 @@ class Look:
             facts = Facts(scheme="", host="", port=0, hop=number, problem=str(refused), **common)
             return Looked(facts, None, ())
         headers = [(name, value) for name, value in request.headers if name.lower() not in OWN_HEADERS]
+        head = len(request.url) + sum(len(name) + len(value) for name, value in headers)
+        common |= {"head": head, "body": len(request.body)}
+        place = Facts(scheme=goal.scheme, host=goal.host, port=goal.port, site=site(goal.host), hop=number, **common)
+        if head > self.policy.limits.head or len(request.body) > self.policy.limits.body:
+            facts = replace(place, overflow=True, novelty=8.0 * (head + len(request.body)), chain=_chain(goal, hop))
+            return Looked(facts, goal, ())
         pieces = tuple(parts(goal, headers, request.body))
-        searched = content(goal, headers, request.body)
+        known = self.allow.match(goal.host, goal.port, self.policy.destinations.ports) is not None
+        searched = content(goal, headers, request.body, whole=not known)
         seen = views(searched, self.policy.content.depth, self.policy.content.views)
         texts = [view.data for view in seen.views]
         carried = self.secrets.carried(texts)
-        place = Facts(scheme=goal.scheme, host=goal.host, port=goal.port, site=site(goal.host), hop=number, **common)
         memory = novelty(place)
         facts = replace(
             place,
-            body=len(request.body),
             carried=carried,
             hidden=bool(carried) and goal.host != place.site,
             overflow=seen.overflow,
             patterns=tuple(name for name, one in self.patterns.items() if any(_found(one, text) for text in texts)),
             tokens=tokens(pieces),
-            novelty=8.0 * len(searched) if memory is None else memory.cost(pieces, links(passages or ())),
+            novelty=8.0 * len(searched) if memory is None else memory.cost(pieces, links(place.site, passages or ())),
             named=None if passages is None else named(goal.host, passages),
             chain=_chain(goal, hop),
         )
@@ -109,13 +116,21 @@ class Look:
 
 
 def named(host: str, passages: Sequence[Passage]) -> tuple[Span, ...]:
-    """Where a conversation names a host: as a whole name, not as a part of another."""
-    return tuple(
-        span
-        for passage in passages
-        for span in passage.find(host)
-        if _stands_alone(passage.text, span.start - passage.span.start, span.end - passage.span.start)
-    )
+    """Where a conversation names a host: as a whole name, not as a part of another. The first places of each source."""
+    found: dict[str, list[Span]] = {}
+    for passage in passages:
+        places = found.setdefault(passage.span.source, [])
+        alone = (
+            span
+            for span in passage.find(host)
+            if _stands_alone(passage.text, span.start - passage.span.start, span.end - passage.span.start)
+        )
+        places += islice(alone, PLACES - len(places))
+    return tuple(span for places in found.values() for span in places)
+
+
+PLACES = 4
+"""Of a host in the texts of one source; a page can hold any number."""
 
 
 def _stands_alone(text: str, start: int, end: int) -> bool:
@@ -135,13 +150,25 @@ def _found(pattern: re.Pattern[str], text: bytes) -> bool:
     return pattern.search(text.decode("utf-8", "replace")) is not None
 
 
-def links(passages: Sequence[Passage]) -> frozenset[str]:
-    """Pieces of the URLs in a conversation: a link that is followed tells little. Other texts may be private."""
+def links(place: str, passages: Sequence[Passage]) -> frozenset[str]:
+    """Pieces of the URLs in a conversation that lead to a site: to follow such a link tells its owner little.
+
+    Other texts may be private, and so may links to other places: that of a reset mail, say.
+    """
     given = (passage.text for passage in passages if passage.span.source not in ("system", "assistant"))
-    return frozenset().union(*(segments(url) for text in given for url in _URL.findall(text)))
+    found = (url for text in given for url in _URL.finditer(text))
+    return frozenset().union(*(segments(url[0]) for url in found if _leads(url[1].lower(), place)))
 
 
-_URL = re.compile(r"(?:https?://|www\.)[^\s\"'<>]+", re.IGNORECASE)
+def _leads(authority: str, place: str) -> bool:
+    """Whether what stands before a URL's path is a host of a site, or the address itself."""
+    host = authority.rpartition("@")[2].rstrip(".,;:!)")
+    name, _, port = host.rpartition(":")
+    host = name if port.isdigit() else host
+    return f".{host}".endswith(f".{place}") or host == f"[{place}]"
+
+
+_URL = re.compile(r"(?:https?://|(?=www\.))([^\s\"'<>/?#\\]+)[^\s\"'<>]*", re.IGNORECASE)
 
 
 def _chain(goal: Target, hop: Hop | None) -> Chain | None:

@@ -23,6 +23,8 @@ LONGEST = 1 << 20
 BLIND = ("ignore_hosts", "allow_hosts", "tcp_hosts", "udp_hosts", "stream_large_bodies")
 """mitmproxy's options with which requests would leave unseen."""
 REDIRECTS = (301, 302, 303, 307, 308)
+NEIGHBOUR = ("connection", "proxy-connection", "keep-alive", "te")
+"""Headers for mitmproxy alone, which the judge does not look at."""
 
 
 class Egress:
@@ -58,6 +60,9 @@ class Egress:
         if because := unseen(flow.request):
             _refuse(flow, {"rule": "mitmproxy", "because": because})
             return
+        for name in NEIGHBOUR:
+            if flow.request.headers.get(name) != "trailers":  # what gRPC says in `te`
+                flow.request.headers.pop(name, None)
         await self._ask(flow, question(flow.request))
 
     async def response(self, flow: Any) -> None:
@@ -129,6 +134,8 @@ def unseen(request: Any) -> str:
         return "its body was streamed."
     if request.trailers:
         return "it has headers after its body (trailers)."
+    if any(name.lower() == b"host" and _text(value) != request.host_header for name, value in request.headers.fields):
+        return "its Host header names another host than it is sent to."
     if request.method.upper() == "CONNECT" or "upgrade" in request.headers:
         return "what follows it is no HTTP."
     return ""

@@ -147,7 +147,7 @@ def _usual(part: Part) -> float | None:
     if kind != "header":
         return None
     if not name:
-        return _NAME_BITS if part.text.lower() in USUAL else None
+        return _NAME_BITS if part.text in _NAMES else None
     pattern, bits = USUAL.get(name, (None, 0.0))
     return bits if pattern is not None and pattern.fullmatch(part.text) else None
 
@@ -167,8 +167,9 @@ USUAL: dict[str, tuple[re.Pattern[str], float]] = {
     ),
 }  # fmt: skip
 """Headers to the values that HTTP libraries send by themselves, and the bits that name one of these."""
+_NAMES = frozenset(written for name in USUAL for written in (name, name.title(), name.capitalize()))
+"""Their names, as libraries write them. Other ways to write them could tell something."""
 _NAME_BITS = 6.0
-"""A name in any case that libraries write: as it is, capitalised, or small."""
 
 
 def _hash(place: str, text: str = "") -> bytes:

@@ -5,16 +5,18 @@
     label: api   path: a%20b   path: c   query: page   query page: 2   query: all   header: Host   header Host: ...
 
 Pieces stand in the request's order and as they were written, so the way of writing counts as a choice too; what they do
-not hold is the registrable domain, the port and the method. The body is one piece.
+not hold is the registrable domain, the port and the method. An address is a label. The body is one piece.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from itertools import islice
 from typing import NamedTuple
 
+from posttrain.guard.egress.addresses import literal
 from posttrain.guard.egress.hosts import Target, site
 
 Headers = Sequence[tuple[str, str]]
@@ -24,8 +26,8 @@ class Part(NamedTuple):
     """One piece."""
 
     where: str
-    """`label` of the host below the registrable domain, `path` for a segment, `query` and `header` for names,
-    `query NAME` and `header NAME` (in lower case) for their values, `body`."""
+    """`label` of the host below the registrable domain, or an address, `path` for a segment, `query` and `header` for
+    names, `query NAME` and `header NAME` (in lower case) for their values, `body`."""
     text: str
 
 
@@ -40,9 +42,13 @@ def parts(target: Target, headers: Headers, body: bytes) -> list[Part]:
     return [*_host(target), *_path(target.path), *_headers(headers), *_body(body)]
 
 
-def content(target: Target, headers: Headers, body: bytes) -> bytes:
-    """The same, not taken apart: what is searched for secrets. An encoded text may hold `/`, `=` or a line's end."""
-    below = target.host.removesuffix(site(target.host))
+def content(target: Target, headers: Headers, body: bytes, whole: bool = False) -> bytes:
+    """The same, not taken apart: what is searched for secrets. An encoded text may hold `/`, `=` or a line's end.
+
+    With `whole` it holds the registrable domain too, which a sender that may go anywhere chooses as well.
+    """
+    below = _bytes_of(target.host) if ":" in target.host else target.host
+    below = below if whole else target.host.removesuffix(site(target.host))
     head = "\n".join((below, target.path, *(f"{name}: {value}" for name, value in headers), ""))
     return head.encode("utf-8", "surrogatepass") + body
 
@@ -73,8 +79,16 @@ _LINK_PIECE = re.compile(r"[^\s/?&=#\"'<>]+")
 
 
 def _host(target: Target) -> Iterator[Part]:
+    """Labels; an address is one, as who owns a network can read a message in it."""
+    if literal(target.host):
+        return iter((Part("label", f"[{target.host}]" if ":" in target.host else target.host),))
     below = target.host.removesuffix(site(target.host)).removesuffix(".")
     return (Part("label", label) for label in below.split(".") if label)
+
+
+def _bytes_of(address: str) -> str:
+    """An IPv6 address in hex digits alone."""
+    return ip_address(address).packed.hex()
 
 
 def _path(path: str) -> Iterator[Part]:

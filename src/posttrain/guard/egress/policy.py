@@ -27,6 +27,7 @@ class Destinations(Strict):
     unknown: Literal["deny", "ask", "allow"] = "deny"
     """What happens to hosts that `allow` does not name. Unless it is `deny`, the other rules have to catch a leak."""
     schemes: tuple[Literal["https", "http"], ...] = ("https",)
+    """Plain http is refused unless it is named."""
     ports: tuple[int, ...] = (443,)
     """Of hosts that `allow` names without a port, and of unknown ones."""
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

@@ -176,9 +176,16 @@ def session_of(header: str | None, token: str | None) -> str:
         raise Bad("Proxy-Authorization: Basic is needed, with the session as user and the token as password.", 407)
     if header is not None and kind.lower() != "basic":
         raise Bad("Proxy-Authorization must be Basic, with user:password in base64 of UTF-8.")
-    if len(user) > LONGEST_NAME:
-        raise Bad(f"The user of Proxy-Authorization, who names the session, has more than {LONGEST_NAME} characters.")
+    if problem := unfit(user):
+        raise Bad(f"The user of Proxy-Authorization, who names the session, {problem}.")
     return user or "default"
+
+
+def unfit(session: str) -> str:
+    """Why a text can name no session; empty if it can."""
+    if len(session) > LONGEST_NAME:
+        return f"has more than {LONGEST_NAME} characters"
+    return "" if session.isprintable() else "holds characters that cannot be printed"
 
 
 def _check(raw: bytes) -> None:

@@ -16,6 +16,9 @@ from posttrain.guard.egress.policy import EgressPolicy
 from posttrain.guard.egress.session import Account, Full, Sessions
 from posttrain.guard.verdict import Finding, Verdict
 
+LATER = ("destinations.networks", "destinations.sni")
+"""Rules on what came up once a request was admitted: its address, its TLS handshake. They have lines of their own."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -62,12 +65,16 @@ def replay(log: Path, policy: EgressPolicy) -> Replayed:
     differently, had it been answered differently, are judged as they were made.
     """
     if not log.is_file():
-        raise ValueError(f"There is no log at {log}; `replay` takes one that `serve` wrote.")
+        raise ValueError(f"There is no log at {log}; `replay` takes one that `serve` or `run` wrote.")
     judge = Judge(policy)
     sessions = Sessions(policy.session.sessions, policy.session.idle, clock=lambda: 0.0)
-    lines = tuple(_line(record, judge, sessions) for record in records(log) if "facts" in record)
+    lines = tuple(_line(record, judge, sessions) for record in records(log) if _is_request(record))
     rules = Counter(line.verdict.rule for line in lines if not line.sends)
     return Replayed(lines, tuple(_unknown(lines, policy, log)), rules, sessions.accounts)
+
+
+def _is_request(record: dict[str, Any]) -> bool:
+    return "facts" in record and record.get("rule") not in LATER
 
 
 def _line(record: dict[str, Any], judge: Judge, sessions: Sessions) -> Line:
@@ -93,14 +100,15 @@ def _unknown(lines: tuple[Line, ...], policy: EgressPolicy, log: Path) -> Iterat
     depth = min((scope["depth"] for scope in looked), default=0)
     if policy.content.depth > depth:
         yield f"content.depth: the log was searched to depth {depth}, not {policy.content.depth}."
-    if policy.entropy.action != "off" and (policy.entropy.length < 8 or policy.entropy.bits < 3.0):
-        yield "entropy: the log holds values of at least 8 characters and 3 bits per character only."
     if policy.session.novelty != "off" and policy.session.known_bits < math.inf:
         yield "session.known_bits: a log made without this budget counts 8 bits for each byte sent to allowed hosts."
-    if policy.provenance.untrusted != "off" and (n := sum(line.facts.named is None for line in lines)):
+    rules = {policy.provenance.untrusted, policy.provenance.reads}
+    if rules != {"off"} and (n := sum(line.facts.named is None for line in lines)):
         yield f"provenance: {n} of {len(lines)} requests came without their conversation."
     if n := sum(line.facts.sees == "host" for line in lines):
         yield f"content, entropy, redirects: {n} of {len(lines)} requests were tunnels; only their host is known."
+    if n := sum(record.get("rule") in LATER for record in records(log)):
+        yield f"{', '.join(LATER)}: {n} of {len(lines)} requests failed them once admitted; this is not judged again."
 
 
 def _missing(wanted: Sequence[str], looked: Sequence[dict[str, Any]], what: str) -> list[str]:

@@ -8,7 +8,8 @@ where m is the smallest length with
 so that a given run occurs by chance once in four billion places: m = 10 for digits, 8 for hex, 7 for base32, 6 for
 base62 and base64, 5 otherwise. A text is compared as it is, read backwards, and folded: in lower case, with
 everything but letters and digits removed, as far as the text is UTF-8. For the folded text m is that of the folded
-secret, and what was removed counts with the letter before it.
+secret, and what was removed counts with the letter before it. A secret with letters beyond ASCII is also looked for
+composed, decomposed, small and in capitals.
 
 A run that is no secret counts like any other: the `sk-proj-` of a key, the header of a token, a word in a passphrase.
 Requests that carry it cover that share of the secret and no more, which does no harm below the policy's `share`. Two
@@ -23,7 +24,10 @@ import os
 import re
 import signal
 import subprocess
+import unicodedata
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +92,7 @@ class Secrets:
                 raise ValueError(f"Secret {name!r} {problem}, so it cannot be told from other text; use another value.")
         self.lengths = {name: len(value) for name, value in held.items()}
         """Id to bytes."""
-        self._plain = _Runs((name, value, list(range(len(value) + 1))) for name, value in held.items())
+        self._plain = _Runs((name, *one) for name, value in held.items() for one in _spellings(value))
         folded = ((name, *_fold(value)) for name, value in held.items())
         self._folded = _Runs((name, letters, starts) for name, letters, starts in folded if not _unfit(letters))
 
@@ -142,6 +146,8 @@ class _Runs:
             m = _run_length(form)
             for at in range(len(form) - m + 1):
                 mask = (1 << starts[at + m]) - (1 << starts[at])
+                if not mask:
+                    continue
                 for run in (form[at : at + m], form[at : at + m][::-1]):
                     known = covers.setdefault(run, {})
                     known[name] = known.get(name, 0) | mask
@@ -190,6 +196,30 @@ _BREAK = "\x7f"
 _ALL_BUT_BREAKS = bytes(_REMOVED - {ord(_BREAK)})
 
 
+def _spellings(secret: bytes) -> Iterator[tuple[bytes, list[int]]]:
+    """A secret as it is, and beyond ASCII also composed, decomposed, small and in capitals; with where bytes begin."""
+    yield secret, list(range(len(secret) + 1))
+    text = secret.decode("utf-8", "surrogateescape")
+    for case, composed in () if secret.isascii() else product((str, str.lower, str.upper), ("NFC", "NFD")):
+        form, starts, at = b"", [], 0
+        for letter in _letters(text):
+            new = unicodedata.normalize(composed, case(letter)).encode("utf-8", "surrogateescape")
+            form, starts = form + new, starts + [at] * len(new)
+            at += len(letter.encode("utf-8", "surrogateescape"))
+        yield form, [*starts, len(secret)]
+
+
+def _letters(text: str) -> list[str]:
+    """Characters, with the accents that follow them."""
+    found: list[str] = []
+    for character in text:
+        if found and unicodedata.combining(character):
+            found[-1] += character
+        else:
+            found.append(character)
+    return found
+
+
 def _squeezed(text: bytes) -> bytes:
     """In lower case, without anything but letters and digits."""
     return text.translate(_LOWER, NO_LETTER_OR_DIGIT)
@@ -231,11 +261,14 @@ def _unfit(secret: bytes) -> str:
 
 
 def _value(source: SecretSource) -> tuple[str, str]:
-    """A secret's value, or what is wrong."""
+    """A secret's value, without the line ends after it, or what is wrong."""
     if source.env:
-        return os.environ.get(source.env, ""), "" if source.env in os.environ else f"there is no variable {source.env}"
+        problem = "" if source.env in os.environ else f"there is no environment variable {source.env}"
+        return os.environ.get(source.env, "").rstrip("\r\n"), problem
     output, problem = _printed(source.command) if source.command else _in_file(Path(source.file))
-    return output.removesuffix(b"\n").decode("utf-8", "surrogateescape"), problem
+    if output.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        problem = "its value is written in UTF-16; write it in UTF-8"
+    return output.removeprefix(BOM_UTF8).decode("utf-8", "surrogateescape").rstrip("\r\n"), problem
 
 
 def _in_file(path: Path) -> tuple[bytes, str]:

@@ -16,6 +16,8 @@ from posttrain.guard.egress.novelty import Novelty
 
 MEMORIES = 1_000
 """Pairs of session and destination whose requests are remembered; the least recently used is forgotten first."""
+SITES = 10_000
+"""Destinations of a session that are told apart; those beyond count as one unknown site."""
 
 
 @dataclass
@@ -42,13 +44,15 @@ class Account:
         )
 
     def with_pending(self, facts: Facts) -> dict[str, Covered]:
-        """What will have left of the secrets that a request carries, once it is sent."""
-        return {name: now | self.covered[name] if name in self.covered else now for name, now in facts.carried.items()}
+        """What will have left of the secrets that a request carries, once it is sent. A new length is a new secret."""
+        pairs = ((name, self.covered.get(name), now) for name, now in facts.carried.items())
+        return {name: now | before if before and before.length == now.length else now for name, before, now in pairs}
 
     def add(self, facts: Facts, destination: str) -> None:
         """Count a request as sent."""
         self.covered |= self.with_pending(facts)
-        self.bits[destination] = self.bits.get(destination, 0.0) + facts.novelty
+        where = destination if destination in self.bits or len(self.bits) < SITES else "?"
+        self.bits[where] = self.bits.get(where, 0.0) + facts.novelty
         self.requests += 1
 
 
@@ -74,23 +78,28 @@ class Sessions:
         """Secrets that left in all sessions."""
         self._memories: dict[tuple[str, str], Novelty] = {}
 
-    def account(self, name: str) -> Account:
+    def account(self, name: str, now: float | None = None) -> Account:
         """The account of a session.
+
+        Args:
+            name: Of the session.
+            now: When it is used; None is now.
 
         Raises:
             Full: It is new, and as many as allowed are in use.
         """
+        now = self.clock() if now is None else now
         found = self.accounts.pop(name, None)
         if found is None:
-            self._make_room()
+            self._make_room(now)
             found = Account()
-        found.used = self.clock()
+        found.used = now
         self.accounts[name] = found  # the last place: least recently used come first
         return found
 
-    def add(self, facts: Facts, destination: str) -> None:
+    def add(self, facts: Facts, destination: str, now: float | None = None) -> None:
         """Count a request as sent."""
-        self.account(facts.session).add(facts, destination)
+        self.account(facts.session, now).add(facts, destination)
         self.together.covered |= self.together.with_pending(facts)
 
     def memory(self, session: str, destination: str) -> Novelty:
@@ -102,16 +111,20 @@ class Sessions:
         return found
 
     def restore(self, sent: Iterable[dict[str, Any]], destination: Callable[[Facts], str]) -> None:
-        """Count what a log says was sent."""
+        """Count what a log says was sent, at its time, so that sessions may be forgotten as they could be then."""
+        ago = time.time() - self.clock()
         for record in sent:
             if record.get("sent"):
-                facts = Facts.from_record(record["facts"])
-                self.add(facts, destination(facts))
+                try:
+                    facts, when = Facts.from_record(record["facts"]), record["time"] - ago
+                except (ValueError, LookupError, TypeError, AttributeError) as error:
+                    raise ValueError(f"A record of the log cannot be read ({error!r}); was the log edited?") from None
+                self.add(facts, destination(facts), when)
 
-    def _make_room(self) -> None:
+    def _make_room(self, now: float) -> None:
         if len(self.accounts) < self.limit:
             return
-        late = self.clock() - self.idle
+        late = now - self.idle
         for name, account in self.accounts.items():
             if account.used > late:
                 break

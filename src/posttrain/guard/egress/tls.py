@@ -13,6 +13,8 @@ from posttrain.guard.egress.addresses import literal
 
 MOST = 1 << 15
 """Bytes in which a ClientHello must have come; those of today have 200 to 2,000."""
+PIECES = 16
+"""TLS records in which it may be cut. Each of them is read again whenever bytes come."""
 
 _RECORD, _HELLO, _SNI, _ECH = 22, 1, 0, 0xFE0D
 _LONGEST = 1 << 14
@@ -80,7 +82,7 @@ def mismatch(hello: Hello, host: str) -> str:
 def _message(data: bytes) -> bytes | None:
     """The body of the handshake message that the first records hold; None if bytes are missing."""
     found, at = b"", 0
-    while True:
+    for _ in range(PIECES):
         header = data[at : at + 5]
         if (header[:1] or b"\x16") != b"\x16" or (header[1:2] or b"\x03") != b"\x03":
             raise NotTLS("its first bytes are no TLS handshake.")
@@ -102,6 +104,7 @@ def _message(data: bytes) -> bytes | None:
             raise NotTLS("its first TLS record holds more than the ClientHello.")
         if len(found) == end:
             return found[4:]
+    raise NotTLS(f"its first message is cut into more than {PIECES} records.")
 
 
 def _name(value: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeAlias
 
 from posttrain.extras import need
@@ -56,8 +57,10 @@ class Transport:
         self.connect = connect
         # A connection kept alive is found again by its address alone, so it could serve another host's request.
         alone = httpx.Limits(max_keepalive_connections=0, max_connections=limits.connections)
+        # Cookies are the caller's to send: kept here, they would leave unjudged, to all hosts of one address.
+        none = CookieJar(DefaultCookiePolicy(allowed_domains=()))
         self.client = httpx.AsyncClient(
-            verify=verify, trust_env=False, follow_redirects=False, timeout=limits.seconds, limits=alone
+            verify=verify, trust_env=False, follow_redirects=False, timeout=limits.seconds, limits=alone, cookies=none
         )
 
     async def send(self, request: Request, target: Target, addresses: Sequence[str]) -> Response:
@@ -84,14 +87,15 @@ class Transport:
         httpx = need("httpx2")
         there = (address, target.port)
         ip, port = there if self.connect is None else await self.connect(*there, target.host)
-        url = httpx.URL(scheme=target.scheme, host=ip, port=port, raw_path=target.path.encode("ascii"))
+        path = target.path.encode("ascii")
+        url = httpx.URL(scheme=target.scheme, host=ip, port=port)
         headers = [(name, value) for name, value in request.headers if name.lower() not in OWN_HEADERS]
         built = self.client.build_request(
             request.method,
             url,
             headers=[("host", target.authority), *headers],
             content=request.body,
-            extensions={"sni_hostname": target.host},
+            extensions={"sni_hostname": target.host, "target": path},
         )
         answer = await self.client.send(built, stream=True)
         try:

@@ -65,7 +65,7 @@ def filled(text: str, fields: Sequence[Field]) -> dict[str, Value]:
     start, end = text.find("{"), text.rfind("}")
     try:
         given: Any = json.loads(text[start : end + 1]) if start >= 0 else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         given = {}
     values = given if isinstance(given, dict) else {}
     return {one.name: _value(values.get(one.name), one) for one in fields}
@@ -81,12 +81,22 @@ def _value(value: Any, one: Field) -> Value:
         return None
     if one.kind == "choice":
         return value if value in one.choices else None
-    return _DESTINATION.sub("[removed]", " ".join(value.split()))[: one.length]
+    return " ".join(map(_harmless, value.split()))[: one.length]
 
 
+def _harmless(word: str) -> str:
+    """A word without destinations. A long one that may hold some goes as a whole, as searching it takes long."""
+    if not _SIGN.search(word):
+        return word
+    return "[removed]" if len(word) > LONGEST_WORD else _DESTINATION.sub("[removed]", word)
+
+
+LONGEST_WORD = 256
+_SIGN = re.compile(r"[:@.。．｡]")
 _DESTINATION = re.compile(
     r"""[a-z][a-z0-9+.\-]*:\S+ | \S*://\S* | \S+@\S+ | \[[0-9a-f:.]+\]
-      | (?:[\w\-]+[.。．｡])+[\w\-]{2,}(?::\d+)?(?:/\S*)?""",
+      | (?:[\w\-]+[.。．｡])+[\w\-]{2,}(?::\d+)?(?:/\S*)?
+      | \d{1,3}(?:[.。．｡]\d{1,3}){3}(?::\d+)?(?:/\S*)?""",
     re.IGNORECASE | re.VERBOSE,
 )
 """URLs, addresses and names: anything a sender could take for a place to send to."""
