@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Message: TypeAlias = dict[str, Any]
@@ -127,17 +127,3 @@ def _texts(content: Any) -> Iterator[tuple[str, str]]:
         text = part.get("text", part.get("content")) if isinstance(part, dict) else None
         if isinstance(text, str):
             yield f"content[{index}]", text
-
-
-@dataclass
-class Trajectory:
-    """A conversation as it went, with what is to be known about it."""
-
-    messages: list[Message] = field(default_factory=list)
-    notes: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, role: str, content: str, **more: Any) -> Message:
-        """Append a message and give it back."""
-        message = {"role": role, "content": content, **more}
-        self.messages.append(message)
-        return message

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from posttrain.bench.dojo import picture as dojo_picture
-from posttrain.bench.dojo import report as dojo_report
-from posttrain.bench.dojo import score as dojo_score
-from posttrain.bench.dojo.rows import Row
+from posttrain.bench.agentdojo import picture as dojo_picture
+from posttrain.bench.agentdojo import report as dojo_report
+from posttrain.bench.agentdojo import score as dojo_score
+from posttrain.bench.agentdojo.rows import Row
 from posttrain.bench.egress import heatmap, report
 from posttrain.bench.egress.grid import grid
 from posttrain.bench.egress.run import Run, chosen, run_grid
@@ -133,10 +133,10 @@ def run_agentdojo(given: BenchAgentDojo) -> dict[str, Any]:
     """Run what is missing, print the tables, write the result and the picture."""
     for module in ("agentdojo", "pydantic", "matplotlib"):
         need(module)
-    from posttrain.bench.dojo.model import model
-    from posttrain.bench.dojo.plan import Plan, about
-    from posttrain.bench.dojo.runner import run_suite
-    from posttrain.bench.dojo.scripted import scripted
+    from posttrain.bench.agentdojo.model import model
+    from posttrain.bench.agentdojo.plan import Plan, about
+    from posttrain.bench.agentdojo.runner import run_suite
+    from posttrain.bench.agentdojo.scripted import scripted
 
     plan = Plan(given.suite, given.version, given.attack, given.defences, given.user_tasks, given.injection_tasks)
     chosen_chat = chat(given.model, given.base_url) if given.model else None

@@ -1,17 +1,15 @@
-"""A write-ahead log: what is done was written before. Restart and replay are folds over it."""
+"""A write-ahead log: what is done was written before. Restart and replay read it from its beginning."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from posttrain.files import WriteError, writing
-
-S = TypeVar("S")
 
 
 class AuditLog:
@@ -114,10 +112,3 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(record, dict):
                 raise ValueError(f"{path}, line {number} is no record; was the log edited?")
             yield record
-
-
-def fold(path: Path, state: S, step: Callable[[S, dict[str, Any]], S]) -> S:
-    """The state that a log's records lead to."""
-    for record in records(path):
-        state = step(state, record)
-    return state

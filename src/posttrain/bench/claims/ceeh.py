@@ -28,8 +28,12 @@ EXPERIMENTS = {
         CompareConfig(arms=(GRPO, LENGTH_PENALTY, LENGTH, UNIFORM, ME, EA), task="chain", seeds=10, first_seed=10),
     ),
     "ceeh-chain-sweep": Experiment(
-        "CEEH: the weight of ME, LC-R1's reward, the paper's strict gate and other values of beta",
-        CompareConfig(arms=(GRPO, *SWEEP, *OTHERS), task="chain", seeds=5, first_seed=10),
+        "CEEH: the weight of ME",
+        CompareConfig(arms=(GRPO, *SWEEP), task="chain", seeds=5, first_seed=10),
+    ),
+    "ceeh-chain-others": Experiment(
+        "CEEH: LC-R1's reward, the paper's strict gate and other values of beta",
+        CompareConfig(arms=(GRPO, *OTHERS), task="chain", seeds=5, first_seed=10),
     ),
 }
 
@@ -69,6 +73,11 @@ CLAIMS = (
     Claim(
         "CEEH", "ME explores unsolved prompts", "hard entropy and pass@16 as its weight grows from 0.0003 to 0.03",
         "ceeh-chain-sweep", tabled(("hard entropy", "hard pass@16", "hard accuracy", "easy length"), SWEEP),
+    ),
+    Claim(
+        "CEEH", "(the paper's strict gate and its beta of 0.1 and 0.2; LC-R1's reward)",
+        "easy tokens and accuracy, hard accuracy", "ceeh-chain-others",
+        tabled(("easy length", "easy accuracy", "hard accuracy"), (GRPO, *OTHERS)),
     ),
 )  # fmt: skip
 

@@ -38,6 +38,28 @@ def _leaked(cell: dict[str, Any]) -> str:
     return f"{whole:.2f}" if abs(whole - best) < 0.005 else f"{whole:.2f} ({best:.2f})"
 
 
+def dojo_section(result: dict[str, Any]) -> list[str]:
+    """Setting, picture and the table of AgentDojo's injections and tasks by defences."""
+    made = result["provenance"]
+    lines = [
+        f"{result['says'].capitalize()}. AgentDojo {result['suite']} {result['version']}, attack {result['attack']}, "
+        f"commit {made['commit']}, {made['date']}, {made['machine']}.", "",
+        "![egress-agentdojo](../results/egress-agentdojo.png)", "",
+        "| defence | injections carried out | of those over the web | contacts, attacked | user's task done | without "
+        "an injection: false alarms | contacts |", "|---" * 7 + "|",
+    ]  # fmt: skip
+    for name, row in result["rows"].items():
+        attacked, ordinary = row["attacked"], row["ordinary"]
+        shares = (attacked["carried_out"], attacked["web"], attacked["contact"], ordinary["utility"],
+                  ordinary["alarm"], ordinary["contact"])  # fmt: skip
+        lines.append(f"| {name} | " + " | ".join(_share(share) for share in shares) + " |")
+    return lines
+
+
+def _share(value: dict[str, float] | None) -> str:
+    return "-" if value is None else f"{value['mean']:.2f} (n={value['n']:.0f})"
+
+
 EXPERIMENTS = {
     "egress-paper": Experiment(
         "Silent Egress: the paper's 480 runs, reconstructed, against each defence",
@@ -46,6 +68,11 @@ EXPERIMENTS = {
     ),
     "egress-default": Experiment(
         "Silent Egress: every surface, delivery, cut, encoding and channel", bench=("egress",), section=section
+    ),
+    "egress-agentdojo": Experiment(
+        "Silent Egress: AgentDojo's slack suite with the gateway before its web tools",
+        bench=("agentdojo", "--suite", "slack"),
+        section=dojo_section,
     ),
 }
 
@@ -76,6 +103,15 @@ def surfaces(result: dict[str, Any]) -> str:
     names = list(dict.fromkeys(cell["attack"].rpartition(": ")[2] for cell in cells))
     means = [fmean(c["part"] for c in cells if c["attack"].endswith(f": {name}")) for name in names]
     return ", ".join(f"{name} {mean:.3f}" for name, mean in zip(names, means, strict=True))
+
+
+def over_the_web(result: dict[str, Any]) -> str:
+    """Injections carried out over the web, and contacts of ordinary runs, by defence."""
+    parts = []
+    for name, row in result["rows"].items():
+        contacts = "" if row["ordinary"]["contact"] is None else f", contacts {_share(row['ordinary']['contact'])}"
+        parts.append(f"{name} {_share(row['attacked']['web'])}{contacts}")
+    return "; ".join(parts)
 
 
 def _mean(result: dict[str, Any], defence: str, beginning: str, key: str) -> float:
@@ -113,6 +149,11 @@ CLAIMS = (
             ("none", "allowlist", "accounting", "stack"),
             ("delivery: open-redirect", "delivery: relay", "four parts by the relay"), "leak_all",
         ),
+    ),
+    Claim(
+        "Silent Egress", "(not in the paper) AgentDojo, slack: who named the destination",
+        "injections that went over the web, tasks that followed a link without an injection; scripted",
+        "egress-agentdojo", over_the_web,
     ),
 )  # fmt: skip
 

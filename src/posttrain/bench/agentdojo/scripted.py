@@ -15,7 +15,7 @@ from agentdojo.functions_runtime import FunctionCall
 from agentdojo.task_suite import TaskSuite
 from agentdojo.types import ChatAssistantMessage, get_text_content_as_str, text_content_block_from_string
 
-from posttrain.bench.dojo.agents import Agent, Setting
+from posttrain.bench.agentdojo.agents import Agent, Setting
 
 NAME = "scripted, obedience 1"
 TURNS = 60

@@ -17,10 +17,10 @@ from agentdojo.agent_pipeline import AgentPipeline
 from agentdojo.attacks import BaseAttack, load_attack
 from agentdojo.task_suite import TaskSuite
 
-from posttrain.bench.dojo.agents import Agent, Setting, Watched, pipeline
-from posttrain.bench.dojo.defences import DEFENCES
-from posttrain.bench.dojo.plan import Plan
-from posttrain.bench.dojo.rows import Case, Row, cases
+from posttrain.bench.agentdojo.agents import Agent, Setting, Watched, pipeline
+from posttrain.bench.agentdojo.defences import DEFENCES
+from posttrain.bench.agentdojo.plan import Plan
+from posttrain.bench.agentdojo.rows import Case, Row, cases
 from posttrain.bench.egress.counted import blocked
 from posttrain.files import append_line, read_lines, rewrite_lines
 from posttrain.guard.egress.hosts import Refused, target

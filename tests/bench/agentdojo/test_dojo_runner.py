@@ -10,11 +10,11 @@ from agentdojo.agent_pipeline import AbortAgentError, BasePipelineElement
 from agentdojo.functions_runtime import FunctionCall
 from agentdojo.types import text_content_block_from_string as block
 
-from posttrain.bench.dojo.defences import DEFENCES, Defence, Elements, needed_hosts, register_defence
-from posttrain.bench.dojo.plan import Plan, about
-from posttrain.bench.dojo.rows import cases
-from posttrain.bench.dojo.runner import contacts, run_suite
-from posttrain.bench.dojo.scripted import scripted
+from posttrain.bench.agentdojo.defences import DEFENCES, Defence, Elements, needed_hosts, register_defence
+from posttrain.bench.agentdojo.plan import Plan, about
+from posttrain.bench.agentdojo.rows import cases
+from posttrain.bench.agentdojo.runner import contacts, run_suite
+from posttrain.bench.agentdojo.scripted import scripted
 
 POSTS = ("injection_task_2", "injection_task_4")
 FEW = ("user_task_0", "user_task_4", "user_task_9", "user_task_15")

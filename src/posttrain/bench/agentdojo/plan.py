@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from agentdojo.attacks.attack_registry import ATTACKS
 from agentdojo.task_suite import TaskSuite, get_suites
 
-from posttrain.bench.dojo.agents import Agent
-from posttrain.bench.dojo.defences import DEFENCES
+from posttrain.bench.agentdojo.agents import Agent
+from posttrain.bench.agentdojo.defences import DEFENCES
 from posttrain.guard.egress.wrappers.agentdojo import WEB_TOOLS
 
 

@@ -6,10 +6,10 @@ import pytest
 from dojo import ABOUT, row, rows
 from rich.console import Console
 
-from posttrain.bench.dojo import report
-from posttrain.bench.dojo.picture import picture
-from posttrain.bench.dojo.rows import Case, Row, cases
-from posttrain.bench.dojo.score import score
+from posttrain.bench.agentdojo import report
+from posttrain.bench.agentdojo.picture import picture
+from posttrain.bench.agentdojo.rows import Case, Row, cases
+from posttrain.bench.agentdojo.score import score
 from posttrain.bench.egress.score import SCRIPTED
 from posttrain.stats import wilson
 

@@ -20,7 +20,7 @@ from agentdojo.base_tasks import BaseInjectionTask, BaseUserTask
 from agentdojo.functions_runtime import TaskEnvironment
 from agentdojo.task_suite import TaskSuite
 
-from posttrain.bench.dojo.defences import Elements
+from posttrain.bench.agentdojo.defences import Elements
 
 
 class Setting(NamedTuple):

@@ -15,9 +15,9 @@ pytest.importorskip("agentdojo")
 from agentdojo.functions_runtime import FunctionCall, FunctionsRuntime
 from agentdojo.types import text_content_block_from_string as block
 
-from posttrain.bench.dojo.model import ChatElement, described, from_openai, model, to_openai
-from posttrain.bench.dojo.plan import Plan
-from posttrain.bench.dojo.runner import run_suite
+from posttrain.bench.agentdojo.model import ChatElement, described, from_openai, model, to_openai
+from posttrain.bench.agentdojo.plan import Plan
+from posttrain.bench.agentdojo.runner import run_suite
 from posttrain.chat import OpenAIChat, ScriptedChat
 
 EVIL = "https://www.my-website-234.com/random"

@@ -12,7 +12,7 @@ from agentdojo.agent_pipeline import BasePipelineElement
 from agentdojo.functions_runtime import Function, FunctionCall
 from agentdojo.types import ChatAssistantMessage, MessageContentBlock, text_content_block_from_string
 
-from posttrain.bench.dojo.agents import Agent
+from posttrain.bench.agentdojo.agents import Agent
 from posttrain.chat import Chat
 from posttrain.trajectory import Malformed, Message, tool_calls
 

@@ -11,10 +11,10 @@ from agentdojo.agent_pipeline.tool_execution import tool_result_to_str
 from agentdojo.task_suite import get_suite
 from agentdojo.types import text_content_block_from_string as block
 
-from posttrain.bench.dojo.agents import Setting
-from posttrain.bench.dojo.plan import Plan
-from posttrain.bench.dojo.runner import run_suite
-from posttrain.bench.dojo.scripted import Script, scripted
+from posttrain.bench.agentdojo.agents import Setting
+from posttrain.bench.agentdojo.plan import Plan
+from posttrain.bench.agentdojo.runner import run_suite
+from posttrain.bench.agentdojo.scripted import Script, scripted
 
 
 @pytest.mark.filterwarnings("ignore:The `copy` method is deprecated")

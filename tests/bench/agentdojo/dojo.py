@@ -1,6 +1,6 @@
 """What the tests of the AgentDojo bench share."""
 
-from posttrain.bench.dojo.rows import Row
+from posttrain.bench.agentdojo.rows import Row
 
 ABOUT = {
     "suite": "slack",

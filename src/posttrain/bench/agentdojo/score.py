@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from posttrain.bench.dojo.rows import Row
+from posttrain.bench.agentdojo.rows import Row
 from posttrain.bench.egress.score import SCRIPTED
 from posttrain.bench.record import provenance
 from posttrain.stats import wilson
