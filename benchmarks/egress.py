@@ -32,7 +32,7 @@ from benchmarks.egress_target import Servers, servers
 from posttrain.bench.record import provenance
 from posttrain.files import write_json
 
-CLIENTS, PER_SECOND, QUIET = 32, 1500, 0.5
+CLIENTS, PER_SECOND = 32, 1500
 KINDS: dict[str, type[Client]] = {"plain": Plain, "post": Post, "tunnel": Fresh, "kept": Kept, "greeting": Greeting}
 
 
@@ -72,7 +72,6 @@ def measure(size: Size = FULL) -> dict[str, Any]:
         found["memory"] = _memory(Path(name), there, size)
     return found | {
         "load_average_before": round(busy, 2),
-        "quiet": busy < QUIET,
         "setting": f"{size.rounds} rounds in turns; {size.requests} requests one after the other, or {CLIENTS} clients "
         f"for {size.seconds} s; {NAMES} allowed names, {SECRETS} secrets, depth {DEPTH}, log on disk; clients and "
         f"servers on the same {os.cpu_count()} cores; median, lowest and highest of the rounds",
@@ -210,7 +209,7 @@ def main(arguments: Sequence[str]) -> None:
     console = Console(width=160)
     for table in _tables(found):
         console.print(table)
-    console.print({key: found[key] for key in ("tunnels", "memory", "left_out", "load_average_before", "quiet")})
+    console.print({key: found[key] for key in ("tunnels", "memory", "left_out", "load_average_before")})
     for path in arguments:
         if not path.startswith("--"):
             write_json(Path(path), {**provenance(), "egress": found})
