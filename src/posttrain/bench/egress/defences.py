@@ -34,6 +34,8 @@ OPEN = EgressPolicy(
 )
 """A policy that stops nothing. Each network row is this with one rule on."""
 
+RECOMMENDED = EgressPolicy(destinations=LISTED, provenance=Provenance("deny"))
+
 
 @dataclass(frozen=True)
 class Defence:
@@ -81,9 +83,10 @@ DEFENCES: dict[str, Defence] = {
         EgressPolicy(destinations=ANYWHERE, redirects=Redirects(cross_site="deny"), provenance=Provenance("deny")),
     ),
     "stack": Defence(
-        "stack",
-        "the recommended policy: an allowlist and every rule on content and sessions",
-        EgressPolicy(destinations=LISTED, provenance=Provenance("deny")),
+        "stack", "the recommended policy: an allowlist and every rule on content and sessions", RECOMMENDED
+    ),
+    "every layer": Defence(
+        "stack", "the recommended policy, isolation and the output scan", RECOMMENDED, isolated=True, scan=True
     ),
     **{
         name: Defence("prompt", "words; only a real model measures it", prompt=prompt)
