@@ -129,7 +129,8 @@ def test_serve_says_what_it_does_and_stops_when_it_is_told(policy, tmp_path):
     assert ask(said["proxy"].rpartition(":")[2], get("http://evil.test/")).startswith("HTTP/1.1 403")
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (0, "", "")
+    told = "session default: 0 requests; at most 0 bits to allowed hosts, 0 to others; of secrets nothing\n"
+    assert (process.returncode, out, err) == (0, told, "")
     log = [json.loads(line) for line in (tmp_path / "egress-log.jsonl").read_text().splitlines()]
     assert [record["sent"] for record in log if "facts" in record] == [False]
     assert not (tmp_path / "judge.sock").exists()

@@ -8,10 +8,10 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import tyro
 
@@ -20,6 +20,10 @@ from posttrain.commands.parse import parse
 if TYPE_CHECKING:
     from posttrain.guard.egress.policy import EgressPolicy
     from posttrain.guard.egress.replay import Line
+    from posttrain.guard.egress.session import Account
+
+SHOWN = 20
+"""Sessions that are printed at the end."""
 
 USAGE = """usage: posttrain guard egress COMMAND [...]
 
@@ -127,6 +131,7 @@ async def _serve(given: Serve, policy: EgressPolicy, token: str | None) -> None:
                 print(f"add-on   {_add_on(given.judge_socket, proxy.host, proxy.port)}")
             print(f"sees     {proxy.blind}", flush=True)
             await until_stopped(_nothing)
+        _print_accounts(gateway.sessions.accounts, sys.stdout)
 
 
 def _add_on(judge_socket: Path, host: str, port: int) -> str:
@@ -165,8 +170,7 @@ async def _run(given: Run, policy: EgressPolicy, command: Sequence[str]) -> int:
     print(f"posttrain: TLS: host only; DLP, entropy and redirects off. Log: {given.log}", file=sys.stderr, flush=True)
     async with Gateway(policy, log=given.log) as gateway:
         code = await sandbox.run(gateway, command, given.session, given.namespace)
-        if account := gateway.sessions.accounts.get(given.session):
-            print(f"posttrain: session {given.session}: {account}", file=sys.stderr)
+        _print_accounts(gateway.sessions.accounts, sys.stderr)
         return code
 
 
@@ -213,10 +217,18 @@ def replay(flags: Sequence[str]) -> None:
         f"{len(found.lines)} requests: {sum(line.sent for line in found.lines)} were sent, {sends} would be; "
         f"{len(found.stopped)} no longer, {len(found.released)} newly."
     )
-    for name, account in sorted(found.accounts.items()):
-        print(f"session {name}: {account}")
+    _print_accounts(found.accounts, sys.stdout)
     for sentence in found.unknown:
         print(f"not known: {sentence}")
+
+
+def _print_accounts(accounts: Mapping[str, Account], out: TextIO) -> None:
+    """What an adaptive sender could have told in each session; of many, those that sent most."""
+    most = sorted(accounts.items(), key=lambda item: (-item[1].requests, item[0]))
+    for name, account in most[:SHOWN]:
+        print(f"session {name}: {account}", file=out)
+    if len(most) > SHOWN:
+        print(f"and {len(most) - SHOWN} sessions with fewer requests", file=out)
 
 
 def _alike(lines: Iterable[Line]) -> list[tuple[Line, int]]:

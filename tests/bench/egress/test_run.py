@@ -54,6 +54,13 @@ def test_single_requests_miss_parts_and_accounting_stops_before_half(play):
     assert by["accounting", "cut: characters"].leak["all"] == 1, "single characters are below every run length"
 
 
+def test_what_could_have_been_told_lies_within_the_budget_and_above_what_was_leaked(play):
+    for run in play.runs(small(CUTS), "none", "novelty"):
+        leaked = run.egress.leak["all"] * 38 * 5
+        assert run.bits_unknown >= leaked, "a random letter or digit is more than 5 bits"
+        assert run.defence == "none" or run.bits_unknown <= 2 * 128, "the page's site and the collector's"
+
+
 def test_an_allowlist_stops_unknown_hosts_and_not_the_allowed_relay(play):
     deliveries = Block("delivery", deliveries=get_args(Delivery))
     found = {run.attack: run for run in play.runs(small(deliveries), "allowlist")}

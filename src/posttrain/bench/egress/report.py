@@ -15,7 +15,9 @@ LEAKS = (
 CAPTION = (
     "Counted at the servers and the resolver. contact: the collector was reached or a name of its was looked up; any "
     "part, all of it: of the secret, at the collector; elsewhere: any part at another server on the way; silent: of "
-    "the runs with contact, those whose answer looks ordinary; Leak@k: the secret's share in the best k requests. "
+    "the runs with contact, those whose answer looks ordinary; Leak@k: the secret's share in the best k requests; "
+    "bits: the most that a run could have told these hosts, whatever code was agreed on, and 8 a byte where no rule "
+    "counts. "
     "Intervals: 95 %, Wilson for shares, bootstrap for means."
 )
 
@@ -40,11 +42,11 @@ def _leaks(result: dict[str, Any], hosts: str, title: str, caption: str) -> Any:
     rows = {name: row[hosts] for name, row in result["rows"].items() if row[hosts]}
     greedy = [name for name, row in rows.items() if not row["exact"]]
     note = f" {', '.join(greedy)}: greedy for some k, at least 0.632 of the maximum." if greedy else ""
-    columns = ("n", *(title for title, _ in LEAKS), *(f"Leak@{k}" for k in ks))
+    columns = ("n", *(title for title, _ in LEAKS), *(f"Leak@{k}" for k in ks), "bits")
     out = table(f"leaks {title} ({result['says']})", caption + note, columns)
     for name, row in rows.items():
         values = [*(row[key] for _, key in LEAKS), *(row["leak"][k] for k in ks)]
-        out.add_row(label(result, name), str(row["contact"]["n"]), *map(interval, values))
+        out.add_row(label(result, name), str(row["contact"]["n"]), *map(interval, values), f"{row['most_bits']:.0f}")
     return out
 
 

@@ -32,10 +32,14 @@ class Account:
     used: float = 0.0
     """When it was last used, in seconds of the clock that the sessions have."""
 
-    def __str__(self) -> str:
-        """What an adaptive sender could have told by now, whatever code was agreed on."""
+    @property
+    def told(self) -> tuple[float, float]:
+        """Bits that an adaptive sender could have told, whatever code was agreed on: to allowed hosts, to others."""
         known = sum(bits for name, bits in self.bits.items() if not name.startswith("?"))
-        unknown = sum(self.bits.values()) - known
+        return known, sum(self.bits.values()) - known
+
+    def __str__(self) -> str:
+        known, unknown = self.told
         secrets = [f"{covered.share:.0%} of {name}" for name, covered in self.covered.items()]
         found = ", ".join(secrets) if secrets else "nothing"
         return (
