@@ -74,7 +74,7 @@ def _measures(runs: Sequence[Run], grid: Grid) -> dict[str, Any]:
         "leak": {k: _mean([run.egress.leak[k] for run in runs]) for k in (*map(str, grid.k), "all")},
         "exact": all(run.egress.exact for run in runs),
         "bytes": sum(run.egress.bytes for run in runs) / len(runs),
-        "most_bits": max(run.bits_allowed if run.allowed_host else run.bits_unknown for run in runs),
+        "most_bits": max(run.bits_unknown + run.allowed_host * run.bits_allowed for run in runs),
     }
 
 
