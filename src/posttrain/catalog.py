@@ -26,12 +26,12 @@ class Paper(NamedTuple):
 
 PAPERS = (
     Paper("RLAD", "a teacher in the importance ratio, never against the reward", "2602.22495", "rl", "ready"),
-    Paper("CEEH", "compress the easy answers, explore on the hard prompts", "2602.22642", "rl", "planned"),
+    Paper("CEEH", "compress the easy answers, explore on the hard prompts", "2602.22642", "rl", "ready"),
     Paper("Search-P1", "reward the search path, not only its end", "2602.22576", "rl", "planned"),
     Paper("EMPO²", "explore with a memory of tips, then learn to do without", "2602.23008", "rl", "planned"),
     Paper("HGPO", "credit by a hierarchy of shared histories", "2602.22817", "rl", "planned"),
-    Paper("Second-order rollout", "train answers and critiques of answers together", "2602.22765", "rl", "planned"),
-    Paper("UpSkill", "several strategies per question, by mutual information", "2602.22296", "rl", "planned"),
+    Paper("Second-order rollout", "train answers and critiques of answers together", "2602.22765", "rl", "ready"),
+    Paper("UpSkill", "several strategies per question, by mutual information", "2602.22296", "rl", "ready"),
     Paper("MSJoE", "train a video model with its frame sampler", "2602.22932", "rl", "planned"),
     Paper("Value-only tuning", "supervised tuning that keeps in-context learning", "2602.23197", "tune", "planned"),
     Paper("Sparse weight editing", "safety across languages by a closed-form edit", "2602.22554", "edit", "planned"),
@@ -39,7 +39,7 @@ PAPERS = (
     Paper("AMA-Bench, AMA-Agent", "long memory for agents, and its measure", "2602.22769", "memory", "planned"),
     Paper("AgentSentry", "find the injected instruction by its causal effect", "2602.22724", "guard", "planned"),
     Paper("CourtGuard", "judge an answer in a debate over the written policy", "2602.22557", "guard", "planned"),
-    Paper("Silent Egress", "leaks through URL previews, and their stop", "2602.22450", "guard", "planned", "egress"),
+    Paper("Silent Egress", "leaks through URL previews, and their stop", "2602.22450", "guard", "ready", "egress"),
 )  # fmt: skip
 
 
