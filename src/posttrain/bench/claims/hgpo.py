@@ -19,7 +19,7 @@ EXPERIMENTS = {
     ),
     "hgpo-open-corridor": Experiment(
         "HGPO: the same corridor with nothing hidden",
-        CompareConfig(arms=ARMS, task="open-corridor", seeds=10, first_seed=10),
+        CompareConfig(arms=(GRPO, GIGPO, STEP, HGPO), task="open-corridor", seeds=10, first_seed=10),
     ),
     "hgpo-coins": Experiment(
         "HGPO: TextWorld, coin collector",
