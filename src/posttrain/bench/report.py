@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
@@ -11,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from posttrain.bench.table import table
 from posttrain.extras import need
 from posttrain.files import whole
+
+_arms = partial(table, first="arm")
 
 COLORS = (
     "#4c566a", "#2a7ab0", "#d08770", "#5b9a54", "#c9a227", "#8a5fa8", "#a03c4c", "#3aa6a0", "#b07aa1", "#7f7f7f",
@@ -22,7 +26,7 @@ COLORS = (
 
 def tables(result: dict[str, Any]) -> list[Any]:
     """Rich tables of one row per arm: how fast each learns, where it ends and what it costs, what else was measured."""
-    learning = _table(
+    learning = _arms(
         f"{result['config']['task']}: {result['n']} seeds, {_scale(result)}",
         "success: right answers among the completions sampled while training. area: mean over training of the "
         f"greedy accuracy on {result['config']['eval_rows']} evaluation prompts. gain: difference to {result['first']} "
@@ -34,15 +38,22 @@ def tables(result: dict[str, Any]) -> list[Any]:
         success, area = (
             (_gain(gap), f"{gap['wins']}/{gap['n']}") if label != result["first"] else ("", "") for gap in gaps
         )
-        learning.add_row(label, f"{arm['sampled_auc']['mean']:.3f}", *success, f"{arm['auc']['mean']:.3f}", *area)
+        learning.add_row(
+            _spaced(label), f"{arm['sampled_auc']['mean']:.3f}", *success, f"{arm['auc']['mean']:.3f}", *area
+        )
     return [learning, _ending(result), *_measured(result)]
+
+
+def _spaced(label: str) -> str:
+    """An arm's label with places where a line may break."""
+    return re.sub(r"[:,|]", lambda mark: f" {mark[0]} " if mark[0] == "|" else f"{mark[0]} ", label)
 
 
 def _ending(result: dict[str, Any]) -> Any:
     """Final accuracy, distance to the teacher where there is one, vetoes and cost."""
     has_teacher = "final_teacher_kl" in result["arms"][result["first"]]
     distance = ("KL to the teacher",) if has_teacher else ()
-    table = _table(
+    ending = _arms(
         "at the end",
         "final: greedy accuracy on the evaluation prompts."
         + (" KL: nats per token." if has_teacher else "")
@@ -50,8 +61,8 @@ def _ending(result: dict[str, Any]) -> Any:
         ("final", *groups(result), *distance, "veto A>0", "veto A<0", "tokens", "seconds"),
     )
     for label, arm in result["arms"].items():
-        table.add_row(
-            label,
+        ending.add_row(
+            _spaced(label),
             f"{arm['final']['mean']:.3f}",
             *(f"{arm['final_by_group'][g]['mean']:.3f}" for g in groups(result)),
             *([f"{arm['final_teacher_kl']['mean']:.3f}"] if has_teacher else []),
@@ -60,7 +71,7 @@ def _ending(result: dict[str, Any]) -> Any:
             f"{arm['tokens'] / 1000:.0f}k",
             f"{arm['seconds']:.0f}",
         )
-    return table
+    return ending
 
 
 def _measured(result: dict[str, Any]) -> list[Any]:
@@ -69,10 +80,10 @@ def _measured(result: dict[str, Any]) -> list[Any]:
     for start in range(0, len(names), 6):
         part = names[start : start + 6]
         caption = "mean over seeds and half the width of its 95 % interval; - where an arm has no such thing."
-        table = _table("measured at the end", caption, part)
+        measured = _arms("measured at the end", caption, part)
         for label, arm in result["arms"].items():
-            table.add_row(label, *(_spread(arm["measured"].get(name)) for name in part))
-        found.append(table)
+            measured.add_row(_spaced(label), *(_spread(arm["measured"].get(name)) for name in part))
+        found.append(measured)
     return found
 
 
@@ -92,21 +103,6 @@ def _spread(value: dict[str, float] | None) -> str:
     digits = 1 if abs(value["mean"]) >= 10 else 3
     half = (value["high"] - value["low"]) / 2
     return f"{value['mean']:.{digits}f} ±{half:.{digits}f}" if value["n"] > 1 else f"{value['mean']:.{digits}f}"
-
-
-def _table(title: str, caption: str, columns: Sequence[str]) -> Any:
-    """An empty table with a column of arms and right-aligned numbers."""
-    out = need("rich.table").Table(
-        box=need("rich.box").SIMPLE_HEAD,
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-    )
-    out.add_column("arm")
-    for name in columns:
-        out.add_column(name, justify="right", no_wrap=True)
-    return out
 
 
 def groups(result: dict[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ def table(title: str, caption: str, columns: Sequence[str], first: str = "defenc
         pad_edge=False,
         show_edge=False,
     )
-    out.add_column(first)
+    out.add_column(first, overflow="fold")
     for name in columns:
         out.add_column(name, justify="right", no_wrap=True)
     return out
