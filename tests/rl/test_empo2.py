@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import zlib
 from dataclasses import dataclass
 
 import pytest
@@ -199,7 +200,7 @@ def test_words_that_enter_through_tips_alone_get_no_gradient_off_policy():
         optimizer = torch.optim.SGD(policy.parameters(), lr=1.0)
         row = {"prompt": "Find the garden.", "id": "t"}
         list(loop.train(recipe, policy, [row], environment, steps=3, group_size=8, optimizer=optimizer))
-        word = policy._hash("earned")
+        word = zlib.crc32(b"earned") % 4096
         moved[off] = (policy.words.weight[word] - before[word]).abs().max().item()
     assert moved[1] == 0
     assert moved[0] > 0

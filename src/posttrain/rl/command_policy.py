@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -60,8 +61,7 @@ class CommandPolicy(nn.Module):
         ids, age = list[int](), 0
         for line in reversed(told.splitlines()):
             age += line.startswith("> ")
-            for word in line.lower().split():
-                ids += [self._hash(word), self._hash(f"{min(age, OLDEST)} {word}")]
+            ids += _words(line, min(age, OLDEST), self.buckets)
         listed = listed.removesuffix("\n> ")
         return [*ids, COMMANDS, *(self._command(command) for command in listed.split(SEPARATOR))]
 
@@ -126,11 +126,19 @@ class CommandPolicy(nn.Module):
         if command not in self._places:
             self._places[command] = len(self.commands)
             self.commands.append(command)
-            self._words_of.append([self._hash(word) for word in (*command.lower().split(), f"whole: {command}")])
+            words = (*command.lower().split(), f"whole: {command}")
+            self._words_of.append([_hash(word, self.buckets) for word in words])
         return self._places[command]
 
-    def _hash(self, word: str) -> int:
-        return zlib.crc32(word.encode()) % self.buckets
+
+@lru_cache(maxsize=1 << 14)
+def _words(line: str, age: int, buckets: int) -> tuple[int, ...]:
+    """Ids of a line's words, each as it is and with its age; the lines of a world come again and again."""
+    return tuple(_hash(form, buckets) for word in line.lower().split() for form in (word, f"{age} {word}"))
+
+
+def _hash(word: str, buckets: int) -> int:
+    return zlib.crc32(word.encode()) % buckets
 
 
 def _commands(ids: Sequence[int]) -> list[int]:
