@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from posttrain.guard.egress.policy import EgressPolicy
-from posttrain.guard.policy import fingerprint, line_of, load, parse, schema
+from posttrain.guard.egress.policy import Content, Destinations, EgressPolicy, Provenance
+from posttrain.guard.policy import Unfit, fingerprint, line_of, load, parse, schema
 
 GOOD = """
 mode = "enforce"
@@ -28,6 +28,21 @@ env = "FIRST"
 id = "second"
 file = "/run/second"
 """
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Destinations(unknown="Deny"), "unknown: 'Deny' must be deny or ask or allow"),
+        (lambda: Destinations(schemes=("https", "ftp")), "schemes: 'ftp' must be https or http"),
+        (lambda: Content(secrets="block"), "secrets: 'block' must be deny or ask or off"),
+        (lambda: Provenance("yes"), "untrusted: 'yes' must be"),
+        (lambda: EgressPolicy(mode="enforced"), "mode: 'enforced' must be enforce or report or open"),
+    ],
+)
+def test_a_word_that_no_rule_knows_is_refused_in_python_too(make, sentence):
+    with pytest.raises(Unfit, match=re.escape(sentence)):
+        make()
 
 
 def test_a_policy_is_what_the_file_says_and_defaults():

@@ -10,6 +10,7 @@ import resource
 import sys
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -18,6 +19,7 @@ import tyro
 from posttrain.commands.parse import parse
 
 if TYPE_CHECKING:
+    from posttrain.guard.egress.gateway import Gateway
     from posttrain.guard.egress.policy import EgressPolicy
     from posttrain.guard.egress.replay import Line
     from posttrain.guard.egress.session import Account
@@ -62,8 +64,8 @@ class Run:
 
     policy: Path
     """TOML; `posttrain guard egress schema` says what it may hold."""
-    session: str = "default"
-    """Whose account it goes to."""
+    session: str = ""
+    """Whose account it goes to; by default a new one."""
     log: Path = Path("egress-log.jsonl")
     """Every request, written before it is sent; a restart goes on from it."""
     namespace: bool = True
@@ -129,9 +131,10 @@ async def _serve(given: Serve, policy: EgressPolicy, token: str | None) -> None:
             print(f"log      {given.log}")
             if given.judge_socket is not None:
                 print(f"add-on   {_add_on(given.judge_socket, proxy.host, proxy.port)}")
-            print(f"sees     {proxy.blind}", flush=True)
+            print(f"sees     {proxy.blind}")
+            print(f"account  {_account(given.session)}", flush=True)
             await until_stopped(_nothing)
-        _print_accounts(gateway.sessions.accounts, sys.stdout)
+        _print_end(gateway, sys.stdout)
 
 
 def _add_on(judge_socket: Path, host: str, port: int) -> str:
@@ -140,6 +143,12 @@ def _add_on(judge_socket: Path, host: str, port: int) -> str:
 
     script = mitmproxy_addon.__file__
     return f"EGRESS_JUDGE={judge_socket} mitmdump -s {script} --mode upstream:http://{host}:{port} --listen-port 8898"
+
+
+def _account(session: str) -> str:
+    if session:
+        return f"one, {session!r}, for all requests"
+    return "one for each user of Proxy-Authorization, whom a client chooses; --session NAME makes it one for all"
 
 
 async def _nothing() -> None:
@@ -167,10 +176,11 @@ async def _run(given: Run, policy: EgressPolicy, command: Sequence[str]) -> int:
             "posttrain: NOT HELD: a command that ignores HTTPS_PROXY reaches the network directly (--no-namespace).",
             file=sys.stderr,
         )
-    print(f"posttrain: TLS: host only; DLP, entropy and redirects off. Log: {given.log}", file=sys.stderr, flush=True)
+    print(f"posttrain: of HTTPS the host alone is judged. Log: {given.log}", file=sys.stderr, flush=True)
+    session = given.session or f"run {datetime.now():%Y-%m-%d %H:%M:%S}"
     async with Gateway(policy, log=given.log) as gateway:
-        code = await sandbox.run(gateway, command, given.session, given.namespace)
-        _print_accounts(gateway.sessions.accounts, sys.stderr)
+        code = await sandbox.run(gateway, command, session, given.namespace)
+        _print_end(gateway, sys.stderr, session)
         return code
 
 
@@ -195,7 +205,8 @@ async def _check(given: Check, policy: EgressPolicy) -> bool:
         for number, url in enumerate(given.urls):
             verdict, goal = await gateway.admit(Request("GET", url, session=f"check {number}"))
             allowed = allowed and goal is not None
-            print(f"{shown[number]:<{max(map(len, shown))}}  {verdict}")
+            said = f"{verdict}; its addresses are checked when it is sent" if goal else str(verdict)
+            print(f"{shown[number]:<{max(map(len, shown))}}  {said}")
     return allowed
 
 
@@ -220,6 +231,14 @@ def replay(flags: Sequence[str]) -> None:
     _print_accounts(found.accounts, sys.stdout)
     for sentence in found.unknown:
         print(f"not known: {sentence}")
+
+
+def _print_end(gateway: Gateway, out: TextIO, session: str = "") -> None:
+    """What a gateway denied and let out, of all sessions or of one."""
+    for rule, count in gateway.denied.most_common():
+        print(f"denied by {rule}: {count}", file=out)
+    accounts = gateway.sessions.accounts
+    _print_accounts({name: account for name, account in accounts.items() if session in ("", name)}, out)
 
 
 def _print_accounts(accounts: Mapping[str, Account], out: TextIO) -> None:

@@ -9,8 +9,9 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from posttrain.extras import need
 
@@ -21,6 +22,23 @@ class Strict:
     """Base of the dataclasses a policy is made of: an unknown key or a value of another type is refused."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+
+    def __post_init__(self) -> None:
+        """Refuse a word that a field does not know, also in a policy that is built in Python."""
+        for name, words in _words(type(self)).items():
+            value = getattr(self, name)
+            for word in value if isinstance(value, tuple) else (value,):
+                if word not in words:
+                    raise Unfit(f"{word!r} must be {' or '.join(words)}", name)
+
+
+@cache
+def _words(kind: type) -> dict[str, tuple[str, ...]]:
+    """The words that the fields of a dataclass take, where they take some words only."""
+    found = {
+        name: get_args(hint)[0] if get_origin(hint) is tuple else hint for name, hint in get_type_hints(kind).items()
+    }
+    return {name: get_args(hint) for name, hint in found.items() if get_origin(hint) is Literal}
 
 
 class Unfit(ValueError):

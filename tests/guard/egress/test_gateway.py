@@ -10,7 +10,7 @@ from places import SECRET, Names, gateway, places, policy
 from posttrain.files import WriteError
 from posttrain.guard.audit import AuditLog, records
 from posttrain.guard.egress.facts import Request
-from posttrain.guard.egress.policy import Content, Destinations, Provenance, Redirects, Session
+from posttrain.guard.egress.policy import Content, Destinations, Provenance, Redirects, SecretSource, Session
 from posttrain.guard.egress.transport import TransportError
 from posttrain.trajectory import Passage, ToolCall
 
@@ -140,6 +140,29 @@ def test_shards_are_stopped_before_half_of_a_secret_has_left(n):
     outcomes, left = run(story)
     assert len(left) < len(SECRET) / 2
     assert outcomes[-1].verdicts[-1].rule == "session.coverage"
+
+
+def test_a_secret_may_go_where_it_belongs_and_nowhere_else(tmp_path):
+    """Three times whole to its own host counts nothing; on a redirect away from there it counts at once."""
+    answers = {"api.test/away": (307, {"location": "http://b.test/"}, b"")}
+    rules = policy(("api.test", "b.test"), secrets=(SecretSource("key", env="KEY", hosts=("api.test:80",)),))
+    log = tmp_path / "log.jsonl"
+
+    async def story(found):
+        async with gateway(found, rules, log=log) as way:
+            bearer = (("X-Key", SECRET),)
+            fine = [(await way.request(Request("GET", "http://api.test/", bearer))).allowed for _ in range(3)]
+            assert not way.sessions.accounts["default"].covered
+            away = await way.request(Request("GET", "http://api.test/away", bearer))
+            other = await way.request(Request("GET", "http://b.test/", bearer))
+        return fine, away.verdicts[-1], other.verdicts[-1].rule, found.hosts
+
+    fine, away, other, hosts = run(story, answers)
+    assert fine == [True] * 3
+    assert (away.hop, away.rule, other) == (1, "content.secrets", "content.secrets")
+    assert hosts == ["api.test"] * 4
+    assert [record["facts"].get("home") for record in records(log) if "facts" in record] == [["key"]] * 4 + [None] * 2
+    assert SECRET not in log.read_text()
 
 
 def test_sessions_have_accounts_of_their_own():

@@ -220,8 +220,9 @@ async def test_what_was_checked_is_what_is_connected_to(tmp_path):
         assert (await place.get("/"))[0] == 200
         assert dialled == [("93.184.216.34", place.origin.port, "api.test")]
         status, body = await place.get("/")
-        assert status == 502
-        assert b"10.0.0.1" in body
+        assert status == 403
+        assert json.loads(body)["rule"] == "destinations.networks"
+        assert "10.0.0.1" in json.loads(body)["because"]
         assert len(dialled) == 1
         assert [(r["sent"], r.get("rule")) for r in place.records()[1:]] == [
             (True, None),
@@ -232,9 +233,9 @@ async def test_what_was_checked_is_what_is_connected_to(tmp_path):
 @awaited
 async def test_a_name_that_is_not_known_fails_closed(tmp_path):
     async with behind(tmp_path, resolver=StaticResolver({})) as place:
-        assert (await place.get("/"))[0] == 502
+        assert (await place.get("/"))[0] == 403
         _, _, answer = await place.tunnel()
-        assert answer.startswith(b"HTTP/1.1 502")
+        assert answer.startswith(b"HTTP/1.1 403")
         assert [record["sent"] for record in place.records()] == [True, False] * 2
         assert place.origin.connections == 0
 
@@ -456,7 +457,7 @@ async def test_nothing_is_left_behind(tmp_path):
 @awaited
 async def test_it_says_what_it_cannot_see(tmp_path):
     async with behind(tmp_path) as place:
-        assert place.proxy.blind.startswith("TLS: host only; DLP, entropy and redirects off")
+        assert place.proxy.blind.startswith("of HTTPS the host alone")
     async with behind(tmp_path, mitm_socket=tmp_path / "judge.sock") as place:
         assert "judge.sock" in place.proxy.blind
         assert (tmp_path / "judge.sock").is_socket()

@@ -8,7 +8,7 @@ from places import SECRET, gateway, places, policy
 
 from posttrain.chat import ScriptedChat
 from posttrain.guard.egress.facts import Request
-from posttrain.guard.egress.policy import Provenance
+from posttrain.guard.egress.policy import Provenance, Redirects
 from posttrain.guard.egress.wrappers.http_client import Denied, gateway_transport
 from posttrain.guard.egress.wrappers.reader import Field, Reader, filled
 from posttrain.guard.egress.wrappers.tools import GatewayTools, guarded
@@ -43,6 +43,23 @@ def test_a_client_sends_through_the_gateway_redirects_included(name):
         return fine.text, found.hosts
 
     assert run(story, answers) == ("api.test", ["api.test"] * 3)
+
+
+def test_a_clients_redirects_are_one_chain():
+    library = pytest.importorskip("httpx2")
+    answers = {f"api.test/{i}": (302, {"location": f"/{i + 1}"}, b"") for i in range(9)}
+
+    async def story(found):
+        async with (
+            gateway(found, policy(redirects=Redirects(hops=3))) as way,
+            library.AsyncClient(transport=gateway_transport(way), follow_redirects=True) as client,
+        ):
+            with pytest.raises(Denied, match=r"redirects\.hops, redirect 4"):
+                await client.get("http://api.test/0")
+            assert (await client.get("http://api.test/7")).url == "http://api.test/9"
+        return len(found.seen)
+
+    assert run(story, answers) == 4 + 3
 
 
 def test_compressed_answers_are_readable():

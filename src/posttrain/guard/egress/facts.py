@@ -105,6 +105,8 @@ class Facts:
     """Bytes."""
     carried: dict[str, Covered] = field(default_factory=dict)
     """Secrets that this request carries a part of."""
+    home: tuple[str, ...] = ()
+    """Secrets that it carries to a host they are for; `carried` leaves them out."""
     hidden: bool = False
     """Whether labels of the host may carry a secret: the log then holds its site only."""
     overflow: bool = False
@@ -114,7 +116,9 @@ class Facts:
     tokens: tuple[Token, ...] = ()
     """Values of at least 8 characters and 3 bits per character."""
     novelty: float = 0.0
-    """Bits that are new to this session and host."""
+    """Bits that are new to this session and site."""
+    coarse: bool = False
+    """Whether that is 8 for each byte, as the site had no budget."""
     named: tuple[Span, ...] | None = None
     """Where the conversation names the host; None where no conversation was given."""
     chain: Chain | None = None
@@ -140,7 +144,7 @@ class Facts:
         """Back from JSON."""
         values = {name: value for name, value in record.items() if name in cls.__dataclass_fields__}
         values["carried"] = {name: Covered.read(*given) for name, given in values.get("carried", {}).items()}
-        values["patterns"] = tuple(values.get("patterns", ()))
+        values |= {name: tuple(values.get(name, ())) for name in ("patterns", "home")}
         values["tokens"] = tuple(Token(**token) for token in values.get("tokens", ()))
         if "named" in record:
             values["named"] = tuple(Span(**span) for span in record["named"])

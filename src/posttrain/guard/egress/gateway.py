@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,6 +87,8 @@ class Gateway:
         self.ask = ask
         self.name = fingerprint(policy)
         self.transport = Transport(policy.limits, connect, verify)
+        self.denied: Counter[str] = Counter()
+        """Rule to how often it denied."""
         if self.log is not None:
             self.sessions.restore(records(self.log.path), self.judge.destination)
             self.log.append({"time": _now(), "policy": self.name, "looked": self.look.scope()})
@@ -196,6 +199,8 @@ class Gateway:
 
     def _write(self, facts: Facts, verdict: Verdict) -> Verdict:
         """Log a verdict, before anything is done about it."""
+        if verdict.action != "allow":
+            self.denied[verdict.rule] += 1
         if self.log is not None:
             worst = verdict.worst
             self.log.append(

@@ -70,25 +70,20 @@ class Judge:
         if facts.problem:
             yield Finding("deny", "destinations", facts.problem)
             return
-        if facts.scheme and facts.scheme not in rules.schemes:
-            yield Finding(
-                "deny", "destinations.schemes", f"its scheme is {facts.scheme}, not {' or '.join(rules.schemes)}."
-            )
-        if facts.sees == "all" and facts.method not in rules.methods:
-            yield Finding(
-                "deny", "destinations.methods", f"its method is {facts.method}, not one of {', '.join(rules.methods)}."
-            )
         if pattern := self.deny.match(facts.host, facts.port, tuple({facts.port, *rules.ports})):
             yield Finding("deny", "destinations.deny", f"{facts.host} is named by {pattern!r}.")
-        if self.known(facts) is None:
-            if facts.port not in rules.ports:
-                yield Finding("deny", "destinations.ports", f"port {facts.port} of {facts.host} is not allowed.")
-            yield from _when(
-                rules.unknown,
-                "destinations.unknown",
-                f"{facts.host}, port {facts.port}, is not in destinations.allow.",
-                {},
-            )
+        known = self.known(facts) is not None
+        if not known and self.allow.match(facts.host, facts.port, (facts.port,)) is None:
+            because = f"{facts.host} is not in destinations.allow."
+            yield from _when(rules.unknown, "destinations.unknown", because, {})
+        if facts.scheme and facts.scheme not in rules.schemes:
+            because = f"its scheme is {facts.scheme}, not {' or '.join(rules.schemes)}."
+            yield Finding("deny", "destinations.schemes", because)
+        if facts.sees == "all" and facts.method not in rules.methods:
+            because = f"its method is {facts.method}, not one of {', '.join(rules.methods)}."
+            yield Finding("deny", "destinations.methods", because)
+        if not known and facts.port not in rules.ports:
+            yield Finding("deny", "destinations.ports", f"port {facts.port} of {facts.host} is not allowed.")
 
     def _redirect(self, facts: Facts) -> Iterator[Finding]:
         rules, chain = self.policy.redirects, facts.chain
@@ -152,14 +147,15 @@ class Judge:
         unknown = where.startswith("?")
         spent = account.bits.get(where, 0.0) + facts.novelty
         everywhere = sum(bits for name, bits in account.bits.items() if name.startswith("?")) + facts.novelty
-        sums = [(where.removeprefix("?"), spent, rules.unknown_bits if unknown else rules.known_bits)]
+        sums = [(where.removeprefix("?"), spent, "unknown_bits" if unknown else "known_bits")]
         if unknown:
-            sums.append(("all unknown sites", everywhere, rules.unknown_total))
-        for name, bits, budget in sums:
+            sums.append(("all unknown sites", everywhere, "unknown_total"))
+        for name, bits, key in sums:
+            budget = getattr(rules, key)
             if bits > budget:
                 yield from _when(
                     rules.novelty, "session.novelty",
-                    f"with it {name} would have had {bits:.0f} bits in this session; the budget is {budget:g}.",
+                    f"with it {name} would have had {bits:.0f} bits in this session; session.{key} is {budget:g}.",
                     {"bits": bits, "budget": budget},
                 )  # fmt: skip
 
@@ -178,12 +174,10 @@ class Judge:
         yield Finding("allow" if action == "off" else action, f"provenance.{rule}", because, {}, facts.named)
 
 
-def _when(
-    action: OnMatch | Action, rule: str, because: str, evidence: dict[str, Any], spans: tuple[Any, ...] = ()
-) -> Iterator[Finding]:
+def _when(action: OnMatch | Action, rule: str, because: str, evidence: dict[str, Any]) -> Iterator[Finding]:
     """The finding, unless the rule is off or allows."""
     if action in ("deny", "ask"):
-        yield Finding(action, rule, because, evidence, spans)
+        yield Finding(action, rule, because, evidence)
 
 
 def _denies(findings: list[Finding]) -> bool:

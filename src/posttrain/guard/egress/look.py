@@ -49,6 +49,7 @@ class Look:
         self.policy = policy
         self.secrets = secrets
         self.allow = Hosts(policy.destinations.allow)
+        self.homes = {source.id: Hosts(source.hosts) for source in policy.secrets if source.hosts}
         self.patterns = {pattern: re.compile(pattern) for pattern in policy.content.patterns}
         site("localhost")  # reads the public suffix list, which the first request would wait for
 
@@ -92,27 +93,36 @@ class Look:
         common |= {"head": head, "body": len(request.body)}
         place = Facts(scheme=goal.scheme, host=goal.host, port=goal.port, site=site(goal.host), hop=number, **common)
         if head > self.policy.limits.head or len(request.body) > self.policy.limits.body:
-            facts = replace(place, overflow=True, novelty=8.0 * (head + len(request.body)), chain=_chain(goal, hop))
+            bits = 8.0 * (head + len(request.body))
+            facts = replace(place, overflow=True, novelty=bits, coarse=True, chain=_chain(goal, hop))
             return Looked(facts, goal, ())
         pieces = tuple(parts(goal, headers, request.body))
         known = self.allow.match(goal.host, goal.port, self.policy.destinations.ports) is not None
         searched = content(goal, headers, request.body, whole=not known)
         seen = views(searched, self.policy.content.depth, self.policy.content.views)
         texts = [view.data for view in seen.views]
-        carried = self.secrets.carried(texts)
+        found = self.secrets.carried(texts)
+        home = tuple(name for name in found if self._is_home(name, goal))
         memory = novelty(place)
         facts = replace(
             place,
-            carried=carried,
-            hidden=bool(carried) and goal.host != place.site,
+            carried={name: covered for name, covered in found.items() if name not in home},
+            home=home,
+            hidden=bool(found) and goal.host != place.site,
             overflow=seen.overflow,
             patterns=tuple(name for name, one in self.patterns.items() if any(_found(one, text) for text in texts)),
             tokens=tokens(pieces),
             novelty=8.0 * len(searched) if memory is None else memory.cost(pieces, links(place.site, passages or ())),
+            coarse=memory is None,
             named=None if passages is None else named(goal.host, passages),
             chain=_chain(goal, hop),
         )
         return Looked(facts, goal, pieces)
+
+    def _is_home(self, secret: str, goal: Target) -> bool:
+        """Whether a secret is for a host."""
+        hosts = self.homes.get(secret)
+        return hosts is not None and hosts.match(goal.host, goal.port, self.policy.destinations.ports) is not None
 
 
 def named(host: str, passages: Sequence[Passage]) -> tuple[Span, ...]:

@@ -36,6 +36,7 @@ class Destinations(Strict):
     """Networks such as `10.1.0.0/16`, not public, that names may resolve to and addresses may lie in."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         with under("allow"):
             Hosts(self.allow)
         with under("deny"):
@@ -62,6 +63,7 @@ class Redirects(Strict):
     """Most bytes by which a hop's path and query may be longer than the first request's."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(0, hops=self.hops, growth=self.growth)
 
 
@@ -77,10 +79,15 @@ class SecretSource(Strict):
     """or a file,"""
     command: tuple[str, ...] = ()
     """or a command that prints it."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that it is for, in the form of `destinations.allow`: what they are sent of it counts nowhere."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if sum(map(bool, (self.env, self.file, self.command))) != 1:
             raise ValueError(f"secret {self.id!r} needs exactly one of env, file, command")
+        with under("hosts"):
+            Hosts(self.hosts)
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,7 @@ class Content(Strict):
     """Requests that one of them matches."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_share(self.share)
         at_least(1, views=self.views)
         if not 0 <= self.depth <= 4:
@@ -130,6 +138,7 @@ class Entropy(Strict):
     """Shapes that are left alone; see `entropy.BENIGN`."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(LENGTH, length=self.length)
         at_least(BITS, bits=self.bits)
         if unknown := [name for name in self.benign if name not in BENIGN]:
@@ -160,6 +169,7 @@ class Session(Strict):
     """Most sessions held. When all are in use, new ones are denied."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_share(self.share)
         at_least(0, unknown_bits=self.unknown_bits, unknown_total=self.unknown_total, known_bits=self.known_bits)
         at_least(0, idle=self.idle)
@@ -199,6 +209,7 @@ class Limits(Strict):
     """Most clients at a time."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         at_least(0, body=self.body, response=self.response)
         at_least(1, head=self.head, connections=self.connections)
         at_least(0.001, seconds=self.seconds, silence=self.silence)
@@ -222,8 +233,7 @@ class EgressPolicy(Strict):
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if self.mode not in ("enforce", "report", "open"):
-            raise Unfit(f"{self.mode!r} must be enforce, report or open", "mode")
+        super().__post_init__()
         if not self.destinations.allow and self.destinations.unknown == "deny" and self.mode == "enforce":
             because = "it is empty and unknown hosts are denied, so nothing could leave; name hosts"
             raise Unfit(because, "destinations", "allow")

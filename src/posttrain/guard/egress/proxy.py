@@ -69,9 +69,10 @@ class Proxy:
     def blind(self) -> str:
         """What it cannot see, in one sentence."""
         if self.judge_socket is not None:
-            return f"TLS: contents are judged for clients of a mitmproxy with the add-on on {self.judge_socket.path}."
+            return f"contents of HTTPS for clients of a mitmproxy with the add-on on {self.judge_socket.path}."
         return (
-            "TLS: host only; DLP, entropy and redirects off. Contents need mitmproxy with the add-on (--judge-socket)."
+            "of HTTPS the host alone: secrets, entropy and redirects are not judged there, nor is provenance anywhere. "
+            "Contents need mitmproxy with the add-on (--judge-socket)."
         )
 
     async def __aenter__(self) -> Proxy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 from posttrain.files import WriteError
@@ -174,10 +175,10 @@ class Client(Wire):
         try:
             self.upstream = await self.proxy.connect(goal)
         except Refused as refused:
-            self.proxy.door.refuse(request, goal, sees, Finding("deny", "destinations.networks", str(refused)))
-            self.refuse(answer(502, str(refused)))
+            finding = Finding("deny", "destinations.networks", str(refused))
+            self.refuse(denial(self.proxy.door.refuse(request, goal, sees, finding)))
         except OSError as error:
-            reason = error.strerror or "no answer in time"
+            reason = os.strerror(error.errno) if error.errno else "no answer in time"
             self.refuse(answer(502, f"{goal.host}:{goal.port} cannot be reached: {reason}."))
         if self.lost:
             self.hang_up()

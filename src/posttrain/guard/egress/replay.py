@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,8 +99,11 @@ def _unknown(lines: tuple[Line, ...], policy: EgressPolicy, log: Path) -> Iterat
     depth = min((scope["depth"] for scope in looked), default=0)
     if policy.content.depth > depth:
         yield f"content.depth: the log was searched to depth {depth}, not {policy.content.depth}."
-    if policy.session.novelty != "off" and policy.session.known_bits < math.inf:
-        yield "session.known_bits: a log made without this budget counts 8 bits for each byte sent to allowed hosts."
+    judge = Judge(policy)
+    if n := sum(line.facts.coarse and judge.budgeted(judge.destination(line.facts)) for line in lines):
+        yield f"session.novelty: {n} of {len(lines)} requests went to hosts without a budget, and count 8 bits a byte."
+    if n := sum(bool(line.facts.home) for line in lines):
+        yield f"secrets: {n} of {len(lines)} requests carried one to a host it is for; how much of it is not known."
     rules = {policy.provenance.untrusted, policy.provenance.reads}
     if rules != {"off"} and (n := sum(line.facts.named is None for line in lines)):
         yield f"provenance: {n} of {len(lines)} requests came without their conversation."

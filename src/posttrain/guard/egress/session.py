@@ -40,11 +40,10 @@ class Account:
 
     def __str__(self) -> str:
         known, unknown = self.told
-        secrets = [f"{covered.share:.0%} of {name}" for name, covered in self.covered.items()]
-        found = ", ".join(secrets) if secrets else "nothing"
+        secrets = [f"{covered.share:.0%} of secret {name!r}" for name, covered in self.covered.items()]
         return (
-            f"{self.requests} requests; at most {known:.0f} bits to allowed hosts, {unknown:.0f} to others; "
-            f"of secrets {found}"
+            f"{self.requests} request{'s' * (self.requests != 1)} let out; at most {known:.0f} bits to allowed hosts, "
+            f"{unknown:.0f} to others; {', '.join(secrets) or 'no part of a secret'}"
         )
 
     def with_pending(self, facts: Facts) -> dict[str, Covered]:

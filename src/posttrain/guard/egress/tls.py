@@ -16,7 +16,7 @@ MOST = 1 << 15
 PIECES = 16
 """TLS records in which it may be cut. Each of them is read again whenever bytes come."""
 
-_RECORD, _HELLO, _SNI, _ECH = 22, 1, 0, 0xFE0D
+_HELLO, _SNI, _ECH = 1, 0, 0xFE0D
 _LONGEST = 1 << 14
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,253}")
 

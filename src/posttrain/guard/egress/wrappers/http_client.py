@@ -10,8 +10,9 @@ from types import ModuleType
 from typing import Any
 
 from posttrain.extras import need
+from posttrain.guard.egress.door import Chains
 from posttrain.guard.egress.facts import Request
-from posttrain.guard.egress.gateway import Gateway
+from posttrain.guard.egress.gateway import REDIRECTS, Gateway
 from posttrain.guard.verdict import Verdict
 from posttrain.trajectory import Passage
 
@@ -47,13 +48,19 @@ def gateway_transport(
     httpx = library or need("httpx2")
 
     class GatewayTransport(httpx.AsyncBaseTransport):
+        chains = Chains()
+
         async def handle_async_request(self, request: Any) -> Any:
             lines = tuple((name, value) for name, value in request.headers.multi_items())
             body = await request.aread()
             asked = Request(request.method, str(request.url), lines, body, session)
-            verdict, _, response = await gateway.send(asked, passages)
-            if response is None:
+            verdict, goal, response = await gateway.send(asked, passages, self.chains.hop(session, asked.url))
+            if response is None or goal is None:
                 raise Denied(verdict)
+            self.chains.sent(session, goal)
+            location = response.header("location")
+            if response.status in REDIRECTS and location is not None:
+                self.chains.answered(session, goal, location)
             headers = [(name, value) for name, value in response.headers if name.lower() not in ENCODED]
             return httpx.Response(response.status, headers=headers, content=response.body, request=request)
 

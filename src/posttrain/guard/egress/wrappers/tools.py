@@ -76,7 +76,7 @@ class GatewayTools:
         except (ValueError, TransportError) as error:
             return str(error)
         if not outcome.allowed or outcome.response is None:
-            return f"Not sent: {outcome}"
+            return f"Not {'followed' if outcome.verdicts[-1].hop else 'sent'}: {outcome}"
         return f"{outcome.response.status}\n{outcome.response.text[: self.length]}"
 
 
