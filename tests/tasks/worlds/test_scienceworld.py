@@ -201,15 +201,19 @@ class TestBadInput:
             rows("boil", simplification="hard")
 
 
+PATIENT = 300.0
+"""Seconds in which a busy machine, too, starts Java."""
+
+
 @needs_java
 def test_a_process_that_hangs_costs_its_episodes_and_no_later_ones():
     """Stopped by a signal, Java answers nobody; the late world is closed, and so ends it."""
     tasks = rows("boil", limit=2)
-    with Crowd(lambda: ScienceWorld(java=7), deadline=20.0, threads=2) as crowd:
+    with Crowd(lambda: ScienceWorld(java=7), deadline=PATIENT, threads=2) as crowd:
         assert all(isinstance(seen, Seen) for seen in crowd.reset(tasks))
         crowd.deadline = 1.0
         os.kill(crowd._held[0].world._java._process.pid, signal.SIGSTOP)
         assert all(isinstance(answer, Failure) for answer in crowd.step({0: "look around", 1: "look around"}).values())
-        crowd.deadline = 20.0
+        crowd.deadline = PATIENT
         assert all(isinstance(seen, Seen) for seen in crowd.reset(tasks))
         assert all(isinstance(seen, Seen) for seen in crowd.step({0: "look around", 1: "look around"}).values())
