@@ -107,6 +107,10 @@ def test_errors_of_libraries_are_translated_once(tmp_path):
     full = r"^a could not be written \(No space left on device\); free some space"
     with pytest.raises(WriteError, match=full), writing(Path("b")), writing(Path("a")):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for code, advice in ((errno.EISDIR, "name"), (errno.ENOENT, "there"), (errno.EACCES, "may write")):
+        with pytest.raises(WriteError, match=advice) as error, writing(Path("a")):
+            raise OSError(code, os.strerror(code))
+        assert "space" not in str(error.value)
     with pytest.raises(WriteError, match=r"a could not be written \(first\)"), writing(Path("a"), RuntimeError):
         raise RuntimeError("first\nsecond")
     with pytest.raises(RuntimeError, match=r"^mine$"), writing(Path("a")):

@@ -29,6 +29,25 @@ COMMANDS = ("train", "compare", "claims", "guard", "bench", "zoo", "doctor")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command; an error is one sentence and exit code 2."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if os.environ.get("POSTTRAIN_TRACEBACK"):
+        _dispatch(arguments)
+        return
+    try:
+        try:
+            _dispatch(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _end_unread()
+    except (ValueError, OSError, ImportError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("posttrain: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    """Help, the version, or a command."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print((__doc__ or "").strip())
         return
@@ -40,16 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name, *rest = arguments
     if name not in COMMANDS:
         _fail(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}.")
-    if os.environ.get("POSTTRAIN_TRACEBACK"):
-        _run(name, rest)
-        return
-    try:
-        _run(name, rest)
-    except (ValueError, OSError, ImportError) as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        print("posttrain: stopped", file=sys.stderr)
-        sys.exit(130)
+    _run(name, rest)
 
 
 def _run(name: str, rest: Sequence[str]) -> None:
@@ -60,6 +70,12 @@ def _run(name: str, rest: Sequence[str]) -> None:
         need("tyro")
         need("rich")
     importlib.import_module(f"posttrain.commands.{name}").main(list(rest))
+
+
+def _end_unread() -> None:
+    """Whoever read the output is gone: drop what is left of it, and exit as the signal SIGPIPE would have it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(141)
 
 
 def _fail(sentence: str) -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+SPACE = "free some space or choose another folder"
+ADVICE: dict[int | None, str] = {
+    **dict.fromkeys((None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG), SPACE),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a folder that you may write to"),
+    errno.EISDIR: "choose another name; this is a folder's",
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "choose another folder; a file is in this one's place"),
+    errno.ENOENT: "choose a folder that is there",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What to do about a reason; None is that of an error that is not the system's."""
 
 
 class WriteError(OSError):
@@ -16,16 +28,15 @@ class WriteError(OSError):
 
 @contextmanager
 def writing(path: Path, *also: type[Exception]) -> Iterator[None]:
-    """Make what a full disk raises inside, an OSError or one of `also`, a WriteError that names `path`."""
+    """Make an OSError inside, or one of `also` that a full disk raises, a WriteError that names `path`."""
     try:
         yield
     except WriteError:
         raise
     except (OSError, *also) as error:
         reason = getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
-        raise WriteError(
-            f"{path} could not be written ({reason}); free some space or choose another folder."
-        ) from error
+        advice = ADVICE.get(getattr(error, "errno", None), "choose another folder")
+        raise WriteError(f"{path} could not be written ({reason}); {advice}.") from error
 
 
 @contextmanager

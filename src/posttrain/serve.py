@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hmac
 import ipaddress
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,7 +28,29 @@ def check_address(host: str, token: str | None) -> None:
     except ValueError:
         raise ValueError(f"host={host!r} is no address; use 127.0.0.1, or another address of this machine.") from None
     if not loopback and not token:
-        raise ValueError(f"host={host!r} can be reached from other machines: set a token, or listen on 127.0.0.1.")
+        raise ValueError(
+            f"host={host!r} can be reached from other machines: set a token (`serve` reads it from the variable that "
+            "--token-env names), or listen on 127.0.0.1."
+        )
+
+
+def check_port(port: int) -> None:
+    """Raise unless it is a port, or 0 for a free one."""
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port={port} is no port; one lies between 1 and 65535, and 0 takes a free one.")
+
+
+def not_listening(host: str, port: int, error: OSError) -> OSError:
+    """Why a server cannot listen, and what to do about it."""
+    reason = os.strerror(error.errno) if error.errno else error
+    advice = ADVICE.get(error.errno, "choose another port")
+    return OSError(f"{host}:{port} cannot be listened on ({reason}); {advice}.")
+
+
+ADVICE: dict[int | None, str] = {
+    errno.EADDRNOTAVAIL: "choose an address of this machine",
+    errno.EACCES: "choose a port above 1023",
+}
 
 
 def same_token(given: str, token: str) -> bool:

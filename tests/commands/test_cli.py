@@ -1,5 +1,7 @@
 """The front door: help, versions, lists, and a doctor that notices a broken contract."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -164,6 +166,18 @@ def test_an_interrupt_is_not_a_traceback(capfd, monkeypatch):
         main(["doctor"])
     assert stopped.value.code == 130
     assert capfd.readouterr().err == "posttrain: stopped\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["doctor"], ["guard", "egress", "schema"]])
+def test_who_stops_reading_ends_it_quietly(arguments):
+    """As `posttrain ... | head` does, here with a reader that is gone before the first byte."""
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [sys.executable, "-m", "posttrain", *arguments], env=environment(), stdout=write, stderr=subprocess.PIPE
+    )  # fmt: skip
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
 
 
 def test_a_missing_extra_gives_the_line_that_installs_it(capfd, monkeypatch):

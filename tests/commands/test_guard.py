@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,6 +16,9 @@ from commandline import LIMITED, environment, refusal, sentence
 from posttrain.cli import main
 from posttrain.commands import guard
 from posttrain.guard.egress import sandbox
+from posttrain.guard.egress.facts import Facts
+from posttrain.guard.egress.replay import Line
+from posttrain.guard.verdict import Finding, Verdict
 
 POLICY = """
 [destinations]
@@ -98,10 +102,20 @@ def test_help_imports_nothing_heavy():
         (["egress", "run", "--policy", "{policy}", "--"], "write it after --"),
         (["egress", "run", "--policy", "{policy}", "--", "no-such-program"], "no program 'no-such-program'"),
         (["egress", "check", "--policy", "{policy}"], "no URL to check"),
-        (["egress", "serve", "--policy", "{policy}", "--host", "0.0.0.0"], "set a token"),
+        (["egress", "serve", "--policy", "{policy}", "--host", "0.0.0.0"], "--token-env"),
+        (
+            ["egress", "serve", "--policy", "{policy}", "--host", "192.0.2.1", "--token-env", "HOME"],
+            "an address of this",
+        ),
+        (
+            ["egress", "serve", "--policy", "{policy}", "--port", "99999"],
+            "port=99999 is no port; one lies between",
+        ),
+        (["egress", "serve", "--policy", "{policy}", "--port", "-1"], "port=-1 is no port"),
+        (["egress", "schema", "foo"], "guard egress schema takes nothing (given: foo)"),
         (["egress", "serve", "--policy", "{policy}", "--host", "here"], "is no address"),
         (["egress", "serve", "--policy", "{policy}", "--token-env", "NO_SUCH_VARIABLE"], "NO_SUCH_VARIABLE"),
-        (["egress", "serve", "--policy", "{policy}", "--log", "/dev/null/log"], "could not be written"),
+        (["egress", "serve", "--policy", "{policy}", "--log", "/dev/null/log"], "a file is in this one's place"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(capfd, policy, tmp_path, monkeypatch, arguments, words):
@@ -115,7 +129,9 @@ def test_a_port_that_is_taken(policy, tmp_path):
         process = start("serve", "--policy", policy(), "--port", port, cwd=tmp_path)
         out, err = process.communicate(timeout=60)
     assert out == ""
-    assert f"127.0.0.1:{port} cannot be listened on" in sentence(process.returncode, err)
+    assert f"127.0.0.1:{port} cannot be listened on (Address already in use); choose another port" in sentence(
+        process.returncode, err
+    )
 
 
 def test_serve_says_what_it_does_and_stops_when_it_is_told(policy, tmp_path):
@@ -230,6 +246,26 @@ def test_replay_counts_what_would_be_stopped(capsys, policy, tmp_path):
     assert "2 were sent, 0 would be; 2 no longer, 0 newly." in out
     assert "denied by destinations.unknown  3" in out
     assert "no longer sent, 2 x GET 127.0.0.1 (session default): deny by destinations.unknown" in out
+
+
+def line(rule: str = "", host: str = "a.test", mode: Literal["enforce", "report"] = "enforce") -> Line:
+    """A request of a log, and what another policy has against it."""
+    findings = (Finding("deny", rule, "So it is."),) if rule else ()
+    return Line(Facts("s", "https", host, 443, method="GET"), True, Verdict(findings, mode=mode))
+
+
+def test_replay_prints_no_row_twice():
+    """What would be sent is printed without the rule that `report` notes, so the rule makes no rows of its own."""
+    noted = [line(rule, mode="report") for rule in ("a.rule", "b.rule", "")]
+    assert [(first, count) for first, count in guard._alike(noted)] == [(noted[0], 3)]
+    denied = [line("a.rule"), line("b.rule"), line("a.rule"), line("a.rule", "b.test")]
+    assert [count for _, count in guard._alike(denied)] == [2, 1, 1]
+
+
+def test_replay_of_an_empty_log_says_that_it_is_empty(capsys, policy, tmp_path):
+    (tmp_path / "log.jsonl").touch()
+    main(["guard", "egress", "replay", str(tmp_path / "log.jsonl"), "--policy", str(policy())])
+    assert capsys.readouterr().out == f"{tmp_path}/log.jsonl is empty: it holds no request to judge again.\n"
 
 
 def test_schema_is_json_with_every_table(capsys):

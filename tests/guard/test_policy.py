@@ -2,12 +2,17 @@
 
 import ast
 import importlib
+import json
+import math
 import re
+from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from posttrain.guard.egress.policy import Content, Destinations, EgressPolicy, Provenance
+from posttrain.guard.egress import policy as egress_policy
+from posttrain.guard.egress.policy import Content, Destinations, EgressPolicy, Provenance, Session
 from posttrain.guard.policy import Unfit, fingerprint, line_of, load, parse, schema
 
 GOOD = """
@@ -112,10 +117,51 @@ def test_the_fingerprint_names_values_not_their_form():
     assert fingerprint(policy) != fingerprint(parse(EgressPolicy, GOOD.replace("depth = 1", "depth = 2")))
 
 
+def test_a_table_in_place_of_a_list_of_tables_is_told_how_that_is_written():
+    said = "policy, line 3: secrets must be a list; for a list of tables write [[secrets]] in place of [secrets]."
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        parse(EgressPolicy, '[destinations]\nallow = ["a.com"]\n[secrets]\nid = "first"\nenv = "FIRST"\n')
+
+
 def test_the_schema_knows_every_key():
     found = schema(EgressPolicy)
     assert set(found["properties"]) == set(EgressPolicy.__dataclass_fields__)
     assert found["additionalProperties"] is False
+    assert found["$schema"].startswith("https://json-schema.org/")
+
+
+def test_the_schema_is_json_without_infinity_and_keeps_other_defaults():
+    tables = json.loads(json.dumps(schema(EgressPolicy), allow_nan=False))["$defs"]
+    session = {field.name: field.default for field in fields(Session)}
+    assert session["known_bits"] == math.inf
+    found = {name: key.get("default") for name, key in tables["Session"]["properties"].items()}
+    assert found == session | {"known_bits": None}
+
+
+def test_every_key_of_the_schema_says_what_it_is_in_its_field_s_words():
+    """A table says it itself."""
+    found = schema(EgressPolicy)
+    tables = {"EgressPolicy": found, **found["$defs"]}
+    written = {node.name: docstrings(node) for node in ast.parse(SOURCE.read_text()).body if type(node) is ast.ClassDef}
+    for name, table in tables.items():
+        assert table["description"]
+        for key, value in table["properties"].items():
+            assert "$ref" in value or value["description"] == written[name][key]
+
+
+SOURCE = Path(egress_policy.__file__)
+
+
+def docstrings(node: ast.ClassDef) -> dict[str, str]:
+    """What stands below each field of a class, on one line."""
+    return {
+        field.target.id: " ".join(below.value.value.split())
+        for field, below in pairwise(node.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+    }
 
 
 def test_lines_of_keys_in_tables_of_tables():

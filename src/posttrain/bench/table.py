@@ -19,11 +19,17 @@ def table(title: str, caption: str, columns: Sequence[str], first: str = "defenc
         padding=(0, 0, 0, 1),
         pad_edge=False,
         show_edge=False,
+        min_width=len(title),
     )
     out.add_column(first, overflow="fold")
     for name in columns:
         out.add_column(name, justify="right", no_wrap=True)
     return out
+
+
+def line(text: str) -> Any:
+    """A line above tables."""
+    return need("rich.text").Text(f"{text}\n", style="bold")
 
 
 def interval(value: dict[str, float] | None, *, n: bool = False) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -92,6 +93,21 @@ def main(arguments: Sequence[str]) -> None:
         run_agentdojo(parse(BenchAgentDojo, rest, **form))
 
 
+def _say_what_broke(console: Any, result: dict[str, Any], runs: int) -> None:
+    """Each reason with the defences under which it broke a run; exit code 1 if no run is left."""
+    reasons: dict[str, list[str]] = {}
+    for name, row in result["rows"].items():
+        for because in row["because"]:
+            reasons.setdefault(because, []).append(name)
+    for because, names in reasons.items():
+        console.print(f"broken under {', '.join(names)}: {because}", style="yellow", highlight=False, markup=False)
+    if runs and result["errors"] == runs:
+        sys.exit(
+            f"posttrain: all {runs} runs broke, so nothing was measured; mend what is said above, and the same command "
+            "runs them again."
+        )
+
+
 def run(given: BenchEgress) -> dict[str, Any]:
     """Run what is missing, print the tables, write the result and the picture."""
     for module in ("starlette", "uvicorn", "selectolax", "pydantic", "matplotlib"):
@@ -104,6 +120,7 @@ def run(given: BenchEgress) -> dict[str, Any]:
         runs = asyncio.run(run_grid(wanted, given.out, model, display.advance))
     agent = model.name if model else f"scripted, obedience {wanted.obedience:g}"
     result = score(wanted, runs, agent, scripted=model is None)
+    _say_what_broke(display.console, result, len(runs))
     write_json(given.out / "result.json", result)
     picture = heatmap.picture(result, given.out / "result.png")
     for table in report.tables(result):
@@ -143,15 +160,18 @@ def run_agentdojo(given: BenchAgentDojo) -> dict[str, Any]:
     with model(chosen_chat, given.temperature) if chosen_chat else nullcontext(scripted()) as agent:
         what = about(plan, agent)
         with AgentDojoDisplay(f"AgentDojo {plan.suite} {plan.version}, {agent.name}", what["defences"]) as display:
+            if what["idle"]:
+                display.console.print(
+                    f"not run: {', '.join(what['idle'])}; suite {plan.suite} has no tools that they guard",
+                    highlight=False, markup=False,
+                )  # fmt: skip
             rows = run_suite(plan, agent, given.out, display.advance)
     result = dojo_score.score(what, rows)
+    _say_what_broke(display.console, result, len(rows))
     write_json(given.out / "result.json", result)
     drawn = dojo_picture.picture(result, given.out / "result.png")
     for table in dojo_report.tables(result):
         display.console.print(table)
-    for name, row in result["rows"].items():
-        for because in row["because"]:
-            display.console.print(f"broken under {name}: {because}", style="yellow", highlight=False, markup=False)
     display.console.print(f"result   {given.out / 'result.json'}\npicture  {drawn}", highlight=False)
     return result
 

@@ -119,9 +119,10 @@ def serve(flags: Sequence[str]) -> None:
 async def _serve(given: Serve, policy: EgressPolicy, token: str | None) -> None:
     from posttrain.guard.egress.gateway import Gateway
     from posttrain.guard.egress.proxy import Proxy
-    from posttrain.serve import check_address, until_stopped
+    from posttrain.serve import check_address, check_port, until_stopped
 
     check_address(given.host, token)
+    check_port(given.port)
     room_for(policy.limits.connections)
     async with Gateway(policy, log=given.log) as gateway:
         proxy = Proxy(gateway, given.host, given.port, token, given.judge_socket, session=given.session)
@@ -216,6 +217,9 @@ def replay(flags: Sequence[str]) -> None:
 
     given = _parsed(Replay, "replay", flags)
     found = replay.replay(given.log, _policy(given.policy))
+    if not found.lines:
+        print(f"{given.log} is empty: it holds no request to judge again.")
+        return
     width = max(map(len, found.rules), default=0)
     for rule, count in found.rules.most_common():
         print(f"denied by {rule:<{width}}  {count}")
@@ -251,10 +255,11 @@ def _print_accounts(accounts: Mapping[str, Account], out: TextIO) -> None:
 
 
 def _alike(lines: Iterable[Line]) -> list[tuple[Line, int]]:
-    """The first line of each method, host, session and rule, and how many there are."""
+    """The first line of each method, host, session and rule that denies it, and how many there are."""
     groups: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
-        key = (line.facts.method, line.facts.host, line.facts.session, line.verdict.rule)
+        rule = "" if line.sends else line.verdict.rule
+        key = (line.facts.method, line.facts.host, line.facts.session, rule)
         groups.setdefault(key, []).append(line)
     return [(group[0], len(group)) for group in groups.values()]
 
@@ -264,10 +269,12 @@ def schema(flags: Sequence[str]) -> None:
     from posttrain.guard.egress.policy import EgressPolicy
     from posttrain.guard.policy import schema
 
-    if flags:
+    if flags and flags[0] in ("-h", "--help"):
         print("usage: posttrain guard egress schema")
         return
-    print(json.dumps(schema(EgressPolicy), indent=1))
+    if flags:
+        raise ValueError(f"guard egress schema takes nothing (given: {' '.join(flags)}); it prints all there is.")
+    print(json.dumps(schema(EgressPolicy), indent=1, allow_nan=False))
 
 
 def room_for(connections: int) -> None:

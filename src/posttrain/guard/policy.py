@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterator
@@ -21,7 +22,11 @@ P = TypeVar("P")
 class Strict:
     """Base of the dataclasses a policy is made of: an unknown key or a value of another type is refused."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "strict": True}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "strict": True,
+        "use_attribute_docstrings": True,
+    }
 
     def __post_init__(self) -> None:
         """Refuse a word that a field does not know, also in a policy that is built in Python."""
@@ -106,8 +111,21 @@ def load(kind: type[P], path: Path) -> P:
 
 
 def schema(kind: type) -> dict[str, Any]:
-    """The JSON schema of a policy, for editors."""
-    return need("pydantic").TypeAdapter(kind).json_schema()
+    """The JSON schema of a policy, for editors; keys are described by their fields' docstrings."""
+    return {"$schema": DIALECT, **_plain(need("pydantic").TypeAdapter(kind).json_schema())}
+
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def _plain(value: Any) -> Any:
+    """A schema without defaults that JSON cannot hold (infinity), and each description on one line."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {k: v for k, v in value.items() if not (k == "default" and isinstance(v, float) and not math.isfinite(v))}
+    return {k: " ".join(v.split()) if k == "description" and isinstance(v, str) else _plain(v) for k, v in kept.items()}
 
 
 def fingerprint(policy: Any) -> str:
@@ -127,6 +145,8 @@ def _sentence(error: dict[str, Any], text: str, name: str) -> str:
         return f"{where}: there is no key {key!r}."
     if error["type"] == "missing":
         return f"{where}: {key} is missing."
+    if error["type"] in ("tuple_type", "list_type") and isinstance(error["input"], dict):
+        return f"{where}: {key} must be a list; for a list of tables write [[{key}]] in place of [{key}]."
     reason = cause.because if isinstance(cause, Unfit) else str(cause or error["msg"])
     given = "" if isinstance(error["input"], dict) else f" (given: {error['input']!r})"
     return f"{where}: {f'{key}: ' if key else ''}{reason.rstrip('.')}{given}."

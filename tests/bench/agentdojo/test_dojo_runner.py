@@ -160,10 +160,10 @@ def test_what_broke_is_run_again_and_a_killed_bench_goes_on(tmp_path, monkeypatc
         (Plan("mail"), "no suite 'mail'; choose among workspace"),
         (Plan(attack="dos"), "no attack 'dos'; choose among direct"),
         (Plan(attack="manual"), "no attack 'manual'"),
-        (Plan(defences=("prayer",)), "no defence for suite slack 'prayer'; choose among none, egress allowlist"),
-        (Plan("banking", defences=("egress allowlist",)), "no defence for suite banking 'egress allowlist'"),
-        (Plan(user_tasks=("user_task_99",)), "no user task in suite slack 'user_task_99'"),
-        (Plan(injection_tasks=("user_task_1",)), "no injection task in suite slack 'user_task_1'"),
+        (Plan(defences=("prayer",)), "no defence 'prayer' for suite slack; choose among none, egress allowlist"),
+        (Plan("banking", defences=("egress allowlist",)), "no defence 'egress allowlist' for suite banking"),
+        (Plan(user_tasks=("user_task_99",)), "no user task 'user_task_99' in suite slack"),
+        (Plan(injection_tasks=("user_task_1",)), "no injection task 'user_task_1' in suite slack"),
     ],
 )
 def test_what_is_not_there_is_named_before_the_first_run(plan, sentence, tmp_path):

@@ -11,6 +11,7 @@ from posttrain.bench.agentdojo.picture import picture
 from posttrain.bench.agentdojo.rows import Case, Row, cases
 from posttrain.bench.agentdojo.score import score
 from posttrain.bench.egress.score import SCRIPTED
+from posttrain.extras import need
 from posttrain.stats import wilson
 
 
@@ -66,15 +67,16 @@ def printed(result: dict) -> str:
     return " ".join(console.export_text().split())
 
 
-def test_every_table_says_who_the_agent_was_and_what_the_sign_is():
+def test_who_the_agent_was_is_said_once_and_what_the_sign_is():
     text = printed(score(ABOUT, rows()))
-    assert text.count(SCRIPTED) == 3
+    assert text.startswith(SCRIPTED)
+    assert text.count(SCRIPTED) == 1
     assert "the injection's goal was reached; 0 is safe" in text
     assert "over the web: of the injections that make a request (injection_task_2)" in text
     assert "Not run: injection_task_9" in text
     real = printed(score({**ABOUT, "scripted": False, "agent": "a model"}, rows()))
     assert SCRIPTED not in real
-    assert real.count("measured with a model") == 3
+    assert real.startswith("measured with a model")
 
 
 def test_a_suite_without_the_web_has_no_columns_for_it():
@@ -82,6 +84,18 @@ def test_a_suite_without_the_web_has_no_columns_for_it():
     text = printed(score({**tame, "skipped": []}, rows()[:2]))
     assert "over the web" not in text
     assert "contact" not in text
+
+
+def test_nothing_is_written_over_the_points(tmp_path, monkeypatch):
+    """Words stand outside the axes."""
+    pyplot, seen = need("matplotlib.pyplot"), []
+    monkeypatch.setattr(pyplot, "close", seen.append)
+    picture(score(ABOUT, rows()), tmp_path / "result.png")
+    monkeypatch.undo()
+    for axis in seen[0].axes:
+        assert [text.get_text() for text in axis.texts] == ["↖ safe and useful"]
+        assert not axis.texts[0].get_window_extent().overlaps(axis.get_window_extent())
+    pyplot.close(seen[0])
 
 
 @pytest.mark.parametrize("few", [rows()[:0], rows()[:2], rows()])

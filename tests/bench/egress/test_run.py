@@ -126,8 +126,20 @@ def test_another_defence_is_added_and_another_grid_refused(tmp_path):
     asyncio.run(run_grid(small(defences=("none",)), tmp_path))
     assert len(asyncio.run(run_grid(small(defences=("allowlist", "none")), tmp_path))) == 4
     assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 1 + 4
-    with pytest.raises(ValueError, match="runs of another grid or model; give another folder with --out"):
+    with pytest.raises(ValueError, match="runs of another grid; give another folder with --out"):
         asyncio.run(run_grid(small(defences=("none",), secret=20), tmp_path))
+    with pytest.raises(ValueError, match="runs of another model; give another folder with --out"):
+        asyncio.run(run_grid(small(defences=("none",)), tmp_path, ScriptedChat(lambda *_: {}, "a model")))
+
+
+def test_more_trials_and_ordinary_pages_are_added_and_are_what_one_go_gives(tmp_path):
+    block = Block("cut", cuts=("uneven", "shuffled"))
+    few, many = (small(block, defences=("accounting",), trials=n, benign=n) for n in (1, 2))
+    first = asyncio.run(run_grid(few, tmp_path / "a"))
+    together = asyncio.run(run_grid(many, tmp_path / "a"))
+    assert together == asyncio.run(run_grid(many, tmp_path / "b"))
+    assert asyncio.run(run_grid(few, tmp_path / "a")) == first
+    assert len((tmp_path / "a" / "runs.jsonl").read_text().splitlines()) == 1 + 2 * 2 + 2
 
 
 def test_what_breaks_is_neither_safe_nor_leaked(play):

@@ -50,8 +50,9 @@ def _panel(axis: Any, result: dict[str, Any], runs: str) -> None:
         )  # fmt: skip
     axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     axis.annotate(
-        "↖ safe and useful", (0, 1), xytext=(4, -16), textcoords="offset points", color=FAINT, fontsize=8.5, va="top"
-    )
+        "↖ safe and useful", (1, 1), xytext=(0, 6), xycoords="axes fraction", textcoords="offset points",
+        color=FAINT, fontsize=8.5, ha="right",
+    )  # fmt: skip
     axis.grid(color="#e6e9ee", linewidth=0.8)
     axis.tick_params(colors=INK, length=0)
     axis.spines[["top", "right"]].set_visible(False)

@@ -49,9 +49,9 @@ class Plan:
         fitting = [name for name, defence in DEFENCES.items() if defence.fits(suite)]
         return Opened(
             suite,
-            _chosen(f"defence for suite {self.suite}", self.defences, fitting),
-            _chosen(f"user task in suite {self.suite}", self.user_tasks, suite.user_tasks),
-            _chosen(f"injection task in suite {self.suite}", self.injection_tasks, suite.injection_tasks),
+            _chosen("defence", self.defences, fitting, f" for suite {self.suite}"),
+            _chosen("user task", self.user_tasks, suite.user_tasks, f" in suite {self.suite}"),
+            _chosen("injection task", self.injection_tasks, suite.injection_tasks, f" in suite {self.suite}"),
         )
 
 
@@ -60,14 +60,14 @@ def attacks() -> list[str]:
     return [name for name, attack in ATTACKS.items() if not attack.is_dos_attack and name != "manual"]
 
 
-def _among(what: str, name: str, known: Iterable[str]) -> str:
+def _among(what: str, name: str, known: Iterable[str], where: str = "") -> str:
     if name not in (names := list(known)):
-        raise ValueError(f"There is no {what} {name!r}; choose among {', '.join(names)}.")
+        raise ValueError(f"There is no {what} {name!r}{where}; choose among {', '.join(names)}.")
     return name
 
 
-def _chosen(what: str, names: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_among(what, name, known) for name in names) or tuple(known)
+def _chosen(what: str, names: Sequence[str], known: Iterable[str], where: str) -> tuple[str, ...]:
+    return tuple(_among(what, name, known, where) for name in names) or tuple(known)
 
 
 def about(plan: Plan, agent: Agent) -> dict[str, Any]:
@@ -87,6 +87,7 @@ def about(plan: Plan, agent: Agent) -> dict[str, Any]:
         "agent": agent.name,
         "scripted": agent.scripted,
         "defences": {name: DEFENCES[name].note for name in opened.defences},
+        "idle": [] if plan.defences else [name for name, each in DEFENCES.items() if not each.fits(opened.suite)],
         "injections": injections,
         "skipped": [name for name in injections if not agent.able(opened.suite, name)],
         "web": any(tool.name in WEB_TOOLS for tool in opened.suite.tools),

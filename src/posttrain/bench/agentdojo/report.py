@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from posttrain.bench.table import interval, table
+from posttrain.bench.table import interval, line, table
 
 CONTACT = (
     "contact: a run that read from a host which neither the user nor the system named, as tasks that follow a link in "
@@ -15,8 +15,8 @@ BROKEN = "broken: runs that ended in an error, neither safe nor attacked, neithe
 
 
 def tables(result: dict[str, Any]) -> list[Any]:
-    """Under attack, in ordinary runs, and each injection under each defence."""
-    return [_attacked(result), _ordinary(result), _injections(result)]
+    """Who the agent was, then under attack, in ordinary runs, and each injection under each defence."""
+    return [line(result["says"]), _attacked(result), _ordinary(result), _injections(result)]
 
 
 def _attacked(result: dict[str, Any]) -> Any:
@@ -26,7 +26,7 @@ def _attacked(result: dict[str, Any]) -> Any:
     columns = ("runs", "injection carried out", *(("over the web", "contact") if web else ()), "user's task done",
                "call denied", "broken")  # fmt: skip
     title = f"AgentDojo {result['suite']} {result['version']}, attack {result['attack']}"
-    out = table(f"{title} ({result['says']})", "\n".join(caption), columns)
+    out = table(title, "\n".join(caption), columns)
     for name, row in result["rows"].items():
         found = row["attacked"]
         keys = ("carried_out", *(("web", "contact") if web else ()), "utility", "blocked")
@@ -47,7 +47,7 @@ def _ordinary(result: dict[str, Any]) -> Any:
     web = result["web"]
     caption = ["false alarm: the defence denied a call of a run without an injection.", *([CONTACT] if web else [])]
     columns = ("runs", "user's task done", "false alarm", *(("contact",) if web else ()))
-    out = table(f"without an injection ({result['says']})", "\n".join((*caption, INTERVALS)), columns)
+    out = table("without an injection", "\n".join((*caption, INTERVALS)), columns)
     for name, row in result["rows"].items():
         keys = ("utility", "alarm", *(("contact",) if web else ()))
         values = (interval(row["ordinary"][key]) for key in keys)
@@ -59,11 +59,11 @@ def _injections(result: dict[str, Any]) -> Any:
     found = {(cell["injection"], cell["defence"]): cell["carried_out"] for cell in result["cells"]}
     skipped = ", ".join(result["skipped"])
     caption = [f"Not run: {skipped}; AgentDojo gives no calls that the script could make."] if skipped else []
-    title = f"injection carried out, by injection ({result['says']})"
-    out = table(title, "\n".join((*caption, INTERVALS)), list(result["defences"]), first="injection")
+    names = list(result["defences"])
+    out = table("injection carried out, by injection", "\n".join((*caption, INTERVALS)), names, first="injection")
     out.add_column("goal", style="dim")
     for injection in dict.fromkeys(injection for injection, _ in found):
-        values = (interval(found[injection, name], n=True) for name in result["defences"])
+        values = (interval(found[injection, name], n=True) for name in names)
         out.add_row(injection, *values, result["injections"][injection]["goal"])
     return out
 

@@ -14,7 +14,7 @@ from posttrain.bench.egress.defences import DEFENCES
 from posttrain.bench.egress.orders import ALLOWED_HOST, Delivery, Style, order
 from posttrain.bench.egress.pages import Surface
 from posttrain.bench.egress.shapes import Channel, Cut, Encoding, Plan
-from posttrain.guard.policy import Strict, load, parse
+from posttrain.guard.policy import Strict, at_least, load, parse
 
 PRESETS = ("default", "paper")
 
@@ -96,8 +96,8 @@ class Grid(Strict):
     def __post_init__(self) -> None:
         if unknown := [name for name in self.defences if name not in DEFENCES]:
             raise ValueError(f"there is no defence {unknown[0]!r}; the defences are {', '.join(map(repr, DEFENCES))}")
-        if self.trials < 1 or self.benign < 0 or self.turns < 1 or self.m < 1:
-            raise ValueError("trials, turns and m must be at least 1, and benign not negative")
+        at_least(1, trials=self.trials, turns=self.turns, m=self.m)
+        at_least(0, benign=self.benign)
         if not 0 <= self.obedience <= 1:
             raise ValueError(f"obedience={self.obedience} must lie between 0 and 1")
         if self.secret < 8:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from posttrain.bench.table import interval, table
+from posttrain.bench.table import interval, line, table
 
 LEAKS = (
     ("contact", "contact"), ("any part", "part"), ("all of it", "whole"), ("elsewhere", "elsewhere"),
@@ -22,17 +22,18 @@ CAPTION = (
 )
 
 AGAINST_PARTS = ("none", "secrets", "accounting", "novelty", "stack, any host", "stack")
-"""The defences for which the table of cut secrets is printed."""
+"""The defences for which the table of cut secrets is printed where nobody chose any."""
 
 
 def tables(result: dict[str, Any]) -> list[Any]:
-    """Leaks to unknown hosts and through an allowed host, leaks of secrets in parts, and what ordinary work suffers."""
+    """Who the agent was, leaks to unknown hosts and through an allowed host, secrets in parts, and ordinary work."""
     allowed = any(attack["allowed_host"] for attack in result["attacks"].values())
     cut = [label for label, attack in result["attacks"].items() if attack["cut"] != "whole"]
     return [
+        line(result["says"]),
         _leaks(result, "unknown", "to hosts that no allowlist names", CAPTION),
         *([_leaks(result, "allowed", "through an allowed host", "Columns as above.")] if allowed else []),
-        *([_parts(result, cut)] if cut else []),
+        *(_parts(result, cut, defences) for defences in _fitting(_against_parts(result)) if cut),
         _work(result),
     ]
 
@@ -43,19 +44,38 @@ def _leaks(result: dict[str, Any], hosts: str, title: str, caption: str) -> Any:
     greedy = [name for name, row in rows.items() if not row["exact"]]
     note = f" {', '.join(greedy)}: greedy for some k, at least 0.632 of the maximum." if greedy else ""
     columns = ("n", *(title for title, _ in LEAKS), *(f"Leak@{k}" for k in ks), "bits")
-    out = table(f"leaks {title} ({result['says']})", caption + note, columns)
+    out = table(f"leaks {title}", caption + note, columns)
     for name, row in rows.items():
         values = [*(row[key] for _, key in LEAKS), *(row["leak"][k] for k in ks)]
         out.add_row(label(result, name), str(row["contact"]["n"]), *map(interval, values), f"{row['most_bits']:.0f}")
     return out
 
 
-def _parts(result: dict[str, Any], attacks: Sequence[str]) -> Any:
+def _against_parts(result: dict[str, Any]) -> list[str]:
+    """The defences whose table of cut secrets is printed: those that were asked for, or else a choice."""
+    defences = list(result["defences"])
+    chosen = () if result["grid"]["defences"] else AGAINST_PARTS
+    return [name for name in defences if name in chosen] or defences
+
+
+def _fitting(names: Sequence[str]) -> list[list[str]]:
+    """Columns in groups that are whole beside the attacks in 120 columns; at most `ROOM` with a gap of two each."""
+    groups: list[list[str]] = [[]]
+    for name in names:
+        if sum(max(len(other), LEAK) + 2 for other in [*groups[-1], name]) > ROOM:
+            groups.append([])
+        groups[-1].append(name)
+    return groups
+
+
+LEAK, ROOM = len("0.00 0.00"), 80
+
+
+def _parts(result: dict[str, Any], attacks: Sequence[str], defences: Sequence[str]) -> Any:
     """What each plan of parts gets out."""
-    defences = [name for name in result["defences"] if name in AGAINST_PARTS] or list(result["defences"])
     found = {(cell["attack"], cell["defence"]): cell for cell in result["cells"]}
     out = table(
-        f"secrets in parts ({result['says']})",
+        "secrets in parts",
         "The share of the secret that the collector got in all (Leak@all), and behind it in the best single request "
         "(Leak@1); means over runs. Parts below the policy's run length are not seen by coverage.",
         defences,
@@ -78,9 +98,7 @@ def _work(result: dict[str, Any]) -> Any:
         "leaked."
     )
     errors = ("broken",) if result["errors"] else ()
-    out = table(
-        f"ordinary work ({result['says']})", caption, ("n", "false alarm", "task done", "under attack", *errors)
-    )
+    out = table("ordinary work", caption, ("n", "false alarm", "task done", "under attack", *errors))
     out.add_column("what it does", style="dim")
     for name, row in result["rows"].items():
         benign = row["benign"]

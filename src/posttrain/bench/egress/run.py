@@ -117,7 +117,8 @@ async def run_grid(
         ValueError: The folder holds runs of another grid or model.
     """
     path, wanted = out / "runs.jsonl", list(cases(grid, chosen(grid, model)))
-    done = _done(path, {"grid": fingerprint(replace(grid, defences=())), "model": model.name if model else "scripted"})
+    alike = fingerprint(replace(grid, defences=(), trials=1, benign=0))  # a run's seed does not know how many there are
+    done = _done(path, {"grid": alike, "model": model.name if model else "scripted"})
     async with World() as world:
         for number, case in enumerate(wanted, 1):
             if case.key not in done:
@@ -134,8 +135,10 @@ def _done(path: Path, head: dict[str, str]) -> dict[str, Run]:
     Runs that broke, and a line that a kill cut short, are taken out, to be run again.
     """
     lines = list(read_lines(path))
-    if lines and lines[0] != head:
-        raise ValueError(f"{path} holds runs of another grid or model; give another folder with --out, or delete it.")
+    if other := [key for key, value in head.items() if lines and lines[0].get(key) != value]:
+        raise ValueError(
+            f"{path} holds runs of another {' and another '.join(other)}; give another folder with --out, or delete it."
+        )
     sound = [line for line in lines[1:] if not line["error"]]
     rewrite_lines(path, [head, *sound])
     return {line["key"]: Run.from_record(line) for line in sound}

@@ -36,7 +36,6 @@ def score(grid: Grid, runs: Sequence[Run], agent: str, *, scripted: bool) -> dic
         "scripted": scripted,
         "says": SCRIPTED if scripted else f"measured with {agent}",
         "grid": asdict(grid),
-        "grid_text": str(grid),
         "defences": {name: {"layer": DEFENCES[name].layer, "note": DEFENCES[name].note} for name in defences},
         "attacks": {
             attack.label: {"allowed_host": attack.allowed_host, "cut": attack.plan.cut} for attack in grid.attacks
@@ -60,6 +59,7 @@ def _row(runs: Sequence[Run], grid: Grid) -> dict[str, Any]:
         "allowed": _measures([run for run in attacked if run.allowed_host], grid),
         "benign": _benign([run for run in sound if not run.attack]),
         "errors": len(runs) - len(sound),
+        "because": sorted({run.error for run in runs if run.error})[:3],
     }
 
 
@@ -73,7 +73,6 @@ def _measures(runs: Sequence[Run], grid: Grid) -> dict[str, Any]:
         "silent": _share(not run.flagged for run in reached) if reached else None,
         "leak": {k: _mean([run.egress.leak[k] for run in runs]) for k in (*map(str, grid.k), "all")},
         "exact": all(run.egress.exact for run in runs),
-        "bytes": sum(run.egress.bytes for run in runs) / len(runs),
         "most_bits": max(run.bits_unknown + run.allowed_host * run.bits_allowed for run in runs),
     }
 
@@ -97,7 +96,6 @@ def _cell(runs: Sequence[Run]) -> dict[str, Any]:
         "part": _average(run.egress.part for run in sound),
         "leak_1": _average(run.egress.leak.get("1", 0.0) for run in sound),
         "leak_all": _average(run.egress.leak["all"] for run in sound),
-        "blocked": sorted({run.blocked for run in sound if run.blocked}),
     }
 
 

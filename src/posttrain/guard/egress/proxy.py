@@ -13,7 +13,6 @@ passed on as they come; `limits.response` is for those who call the gateway itse
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +24,7 @@ from posttrain.guard.egress.hosts import Target
 from posttrain.guard.egress.judge_socket import JudgeSocket
 from posttrain.guard.egress.proxy_client import Client
 from posttrain.guard.egress.relay import Wire
-from posttrain.serve import check_address
+from posttrain.serve import check_address, not_listening
 
 BACKLOG = 2048
 """Connections that wait to be accepted."""
@@ -85,8 +84,7 @@ class Proxy:
         except OSError as error:
             if self.judge_socket is not None:
                 await self.judge_socket.stop()
-            reason = os.strerror(error.errno) if error.errno else error
-            raise OSError(f"{self.host}:{self.port} cannot be listened on ({reason}); choose another port.") from error
+            raise not_listening(self.host, self.port, error) from error
         self.port = self.server.sockets[0].getsockname()[1]
         self._sweeper = asyncio.create_task(self._sweep())
         return self
