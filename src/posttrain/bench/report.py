@@ -160,8 +160,7 @@ def legend_columns(labels: Sequence[str], most: int = 5, room: int = 165) -> int
     """Into how many columns the labels go, filled one after the other, so that a line has `room` characters."""
 
     def width(columns: int) -> int:
-        rows = math.ceil(len(labels) / columns)
-        return sum(8 + max(map(len, labels[i : i + rows])) for i in range(0, len(labels), rows))
+        return sum(8 + max(map(len, part)) for part in np.array_split(labels, columns))
 
     return next((n for n in range(min(len(labels), most), 1, -1) if width(n) <= room), 1)
 
@@ -226,6 +225,7 @@ def _draw_measure(axis: Any, result: dict[str, Any], name: str) -> None:
         axis.plot([found["low"], found["high"]], [i, i], color=color, linewidth=2.5)
         axis.plot(found["mean"], i, "o", color=color, markersize=7)
     axis.set_yticks([])
+    axis.locator_params(axis="x", nbins=5)
     axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.set(title=name[0].upper() + name[1:])
     axis.grid(axis="x", alpha=0.25)
