@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from posttrain.rl import EMPO2, Live, Sampled, Task, adapt, empo2, grpo, hgpo, policy_loss
+from posttrain.rl import tips as memories
 from posttrain.rl.agent import environment
 from posttrain.rl.command_policy import CommandPolicy
 from posttrain.rl.engines import loop
@@ -95,6 +96,16 @@ def test_modes_come_as_often_as_the_paper_says_and_depend_on_nothing_else():
         assert found.count(mode) / 6000 == pytest.approx(share, abs=0.02)
     assert {method(with_memory=0).mode(i) for i in range(100)} == {"on"}
     assert {method(with_memory=1, off_policy=1).mode(i) for i in range(100)} == {"off"}
+
+
+@pytest.mark.parametrize(("discount", "scores"), [(1.0, {1.0, 0.0}), (0.5, {1.0, 0.5, 0.0})])
+def test_a_tip_scores_what_its_episode_earned_or_what_its_turn_led_to(discount, scores):
+    """Two turns, of which the second earns 1: with a factor of 1/2 the first led to 1/2."""
+    rows, _ = rolled(method(discount=discount))
+    tips = [memories.Tip(*tip) for row in rows for tip in row.notes["tips"]]
+    assert {tip.score for tip in tips} == scores
+    hall = max((tip for tip in tips if tip.seen == "a hall"), key=lambda tip: tip.score)
+    assert (hall.text, hall.score) == ("east earned 1", discount)
 
 
 def test_off_policy_turns_are_sampled_with_tips_and_trained_without():

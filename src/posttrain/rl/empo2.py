@@ -97,6 +97,9 @@ class EMPO2(Agent):
     similarity: float = 0.9
     """A tip applies, and a state was seen before, if the cosine to it is above this (the paper: 0.5 with MiniLM;
     hashed words of one game's rooms are nearer to each other)."""
+    discount: float = 1.0
+    """A tip's score, by which it is chosen, is what was earned from its turn on, less by this factor for each turn in
+    between; 1 is what the episode earned, as the paper has it."""
     capacity: int = 1000
     """Tips and states remembered of each task; the oldest tips leave first."""
     write: Literal["policy", "template"] = "policy"
@@ -130,6 +133,8 @@ class EMPO2(Agent):
         for name, allowed in (("old", ("tips", "no_tips")), ("write", ("policy", "template"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; use {allowed[0]!r} or {allowed[1]!r}.")
+        if not 0 < self.discount <= 1:
+            raise ValueError(f"discount={self.discount} must lie above 0 and at most at 1.")
         if not 0 <= self.novelty < math.inf:
             raise ValueError(f"novelty={self.novelty} must be finite and not negative; 0 switches it off.")
         if not -1 <= self.similarity < 1:
@@ -199,7 +204,9 @@ class EMPO2(Agent):
             ]
             samples = await sampler(prompts, max_tokens=self.tip_tokens)
             written = [memories.clean(sampler.decode(sample.ids)) for sample in samples]
-        found = {episode.seat: _tips(episode, lesson) for episode, lesson in zip(ended, written, strict=True)}
+        found = {
+            episode.seat: _tips(episode, lesson, self.discount) for episode, lesson in zip(ended, written, strict=True)
+        }
         return [found.get(episode.seat, []) for episode in episodes]
 
     def _reward_novelty(self, episode: Episode, led_to: Sequence[str], state: Mapping[str, Any]) -> None:
@@ -270,12 +277,15 @@ def _led_to(episode: Episode) -> list[str]:
     return [turn.observation for turn in episode.past[1:]] + [episode.seen.observation] * bool(episode.past)
 
 
-def _tips(episode: Episode, lesson: str) -> list[memories.Tip]:
+def _tips(episode: Episode, lesson: str, discount: float) -> list[memories.Tip]:
     """One tip per turn: what was done there, what the episode earned, and the lesson."""
     end = f": {lesson}" if lesson else ""
+    scores, later = [episode.earned] * len(episode.past), 0.0
+    for t in reversed(range(len(episode.past))) if discount < 1 else ():
+        scores[t] = later = episode.turns[t].acted.reward + discount * later
     return [
-        memories.Tip(turn.observation, memories.clean(f"{turn.action} earned {episode.earned:g}{end}"), episode.earned)
-        for turn in episode.past
+        memories.Tip(turn.observation, memories.clean(f"{turn.action} earned {episode.earned:g}{end}"), score)
+        for turn, score in zip(episode.past, scores, strict=True)
     ]
 
 

@@ -33,7 +33,7 @@ class Tip(NamedTuple):
     text: str
     """What it says."""
     score: float
-    """What its episode earned."""
+    """What its episode earned, or its turn led to."""
 
 
 def clean(text: str) -> str:

@@ -11,10 +11,13 @@ from posttrain.bench.setups.coins import maps, text_world
 from posttrain.bench.setups.policies import reader
 from posttrain.bench.setups.setup import Trained, WorldSetup, cycled
 
-LEVEL = 9
+LEVEL = 14
 MAPS = 5
-TURNS = 30
-AGENT: dict[str, Any] = {"form": "window", "window": 1, "turns": TURNS, "write": "template", "similarity": 0.9}
+TURNS = 40
+AGENT: dict[str, Any] = {
+    "form": "window", "window": 1, "turns": TURNS, "write": "template", "similarity": 0.9, "tips": 1, "discount": 0.9,
+}  # fmt: skip
+"""The reader does as a tip says and cannot weigh several, so it is shown the one that led to a coin soonest."""
 ROUNDS = 8
 """Of adaptation to maps that were not trained on."""
 EPISODES = 8
@@ -32,7 +35,7 @@ def setup() -> WorldSetup:
         steps=60,
         prompts=MAPS,
         agent=AGENT,
-        budget=40_000,
+        budget=80_000,
         eval_rows=40,
         eval_every=5,
         measure=_measure,
