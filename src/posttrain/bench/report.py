@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
@@ -46,7 +45,7 @@ def tables(result: dict[str, Any]) -> list[Any]:
 
 def _spaced(label: str) -> str:
     """An arm's label with places where a line may break."""
-    return re.sub(r"[:,|]", lambda mark: f" {mark[0]} " if mark[0] == "|" else f"{mark[0]} ", label)
+    return label.replace(":", ": ").replace(",", ", ").replace("|", " | ")
 
 
 def _ending(result: dict[str, Any]) -> Any:

@@ -90,10 +90,10 @@ def parse(kind: type[P], text: str, name: str = "policy") -> P:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{name} is no TOML: {error}.") from None
-    pydantic = need("pydantic")
+    pydantic, adapter = need("pydantic"), _adapter(kind)
     try:
         # JSON mode lets strict fields take lists for tuples and texts for enumerations.
-        return pydantic.TypeAdapter(kind).validate_json(json.dumps(values, default=str))
+        return adapter.validate_json(json.dumps(values, default=str))
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_context=True)[0]
         raise ValueError(_sentence(first, text, name)) from None
@@ -112,7 +112,13 @@ def load(kind: type[P], path: Path) -> P:
 
 def schema(kind: type) -> dict[str, Any]:
     """The JSON schema of a policy, for editors; keys are described by their fields' docstrings."""
-    return {"$schema": DIALECT, **_plain(need("pydantic").TypeAdapter(kind).json_schema())}
+    return {"$schema": DIALECT, **_plain(_adapter(kind).json_schema())}
+
+
+@cache
+def _adapter(kind: type) -> Any:
+    """What validates a dataclass; to make it takes longer than to use it, as it reads the fields' docstrings."""
+    return need("pydantic").TypeAdapter(kind)
 
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -39,6 +39,7 @@ from posttrain.rl import tips as memories
 from posttrain.rl.agent import Agent, Episode, Guide, text_of
 from posttrain.rl.batch import Live, Memory, Row, Sampler, Table, Task
 from posttrain.rl.embedding import Embedder, HashedNGrams, kept_of
+from posttrain.rl.hierarchy import step_returns
 from posttrain.rl.method import Score, Settings
 from posttrain.tasks.worlds.crowd import Seen
 
@@ -280,9 +281,9 @@ def _led_to(episode: Episode) -> list[str]:
 def _tips(episode: Episode, lesson: str, discount: float) -> list[memories.Tip]:
     """One tip per turn: what was done there, what the episode earned, and the lesson."""
     end = f": {lesson}" if lesson else ""
-    scores, later = [episode.earned] * len(episode.past), 0.0
-    for t in reversed(range(len(episode.past))) if discount < 1 else ():
-        scores[t] = later = episode.turns[t].acted.reward + discount * later
+    scores = [episode.earned] * len(episode.past)
+    if discount < 1:
+        scores = step_returns([turn.acted.reward for turn in episode.turns], [0] * len(scores), discount).tolist()
     return [
         memories.Tip(turn.observation, memories.clean(f"{turn.action} earned {episode.earned:g}{end}"), score)
         for turn, score in zip(episode.past, scores, strict=True)

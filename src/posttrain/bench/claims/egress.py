@@ -16,12 +16,11 @@ DEFENCES = (
 
 def section(result: dict[str, Any]) -> list[str]:
     """Setting, picture and the table of attacks by defences."""
-    made = result["provenance"]
     name, defences = f"egress-{result['grid']['name']}", list(result["defences"])
     cells = {(cell["attack"], cell["defence"]): cell for cell in result["cells"]}
     lines = [
         f"{result['says'].capitalize()}. {result['grid']['note'].capitalize()}. {result['grid']['trials']} trials of "
-        f"each attack under each defence, commit {made['commit']}, {made['date']}, {made['machine']}.", "",
+        f"each attack under each defence, {_made(result)}.", "",
         f"![{name}](../results/{name}.png)", "",
         "The share of the secret that the collector got, and in its best single request where that is less:", "",
         "| attack | " + " | ".join(defences) + " |", "|---" * (len(defences) + 1) + "|",
@@ -33,6 +32,10 @@ def section(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _made(result: dict[str, Any]) -> str:
+    return "commit {commit}, {date}, {machine}".format(**result["provenance"])
+
+
 def _leaked(cell: dict[str, Any]) -> str:
     whole, best = cell["leak_all"], cell["leak_1"]
     return f"{whole:.2f}" if abs(whole - best) < 0.005 else f"{whole:.2f} ({best:.2f})"
@@ -40,10 +43,9 @@ def _leaked(cell: dict[str, Any]) -> str:
 
 def dojo_section(result: dict[str, Any]) -> list[str]:
     """Setting, picture and the table of AgentDojo's injections and tasks by defences."""
-    made = result["provenance"]
     lines = [
         f"{result['says'].capitalize()}. AgentDojo {result['suite']} {result['version']}, attack {result['attack']}, "
-        f"commit {made['commit']}, {made['date']}, {made['machine']}.", "",
+        f"{_made(result)}.", "",
         "![egress-agentdojo](../results/egress-agentdojo.png)", "",
         "| defence | injections carried out | of those over the web | contacts, attacked | user's task done | without "
         "an injection: false alarms | contacts |", "|---" * 7 + "|",

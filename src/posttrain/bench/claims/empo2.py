@@ -12,6 +12,7 @@ UNMASKED = "empo2:floor=0"
 RARE = "empo2:with_memory=0.1"
 THREE = (GRPO, NOVEL, EMPO2)
 VARIANTS = (EMPO2, ON_POLICY, NO_TIPS, UNMASKED, RARE)
+AREA = "area, 80000 actions"
 OTHER_MAPS = ("other maps, round 1", "other maps, round 8")
 
 EXPERIMENTS = {
@@ -33,7 +34,7 @@ CLAIMS = (
     Claim(
         "EMPO²", "ScienceWorld, 7B, without memory: 75.9 against GRPO's 33.2",
         "area under the evaluations without tips over 80,000 actions: GRPO, with novelty, EMPO²", "empo2-far-coins",
-        ordered("area, 80000 actions", THREE),
+        ordered(AREA, THREE),
     ),
     Claim(
         "EMPO²", "the same", "final success without tips over GRPO with the same novelty", "empo2-far-coins",
@@ -46,7 +47,7 @@ CLAIMS = (
     Claim(
         "EMPO²", "(both readings of the old log-probability; the mask; p of 0.1 is like GRPO)",
         "area over 80,000 actions and final success of all arms", "empo2-variants",
-        tabled(("area, 80000 actions", "final"), VARIANTS),
+        tabled((AREA, "final"), VARIANTS),
     ),
     Claim(
         "EMPO²", "new tasks with memory and frozen weights: +136 %",

@@ -94,6 +94,7 @@ class Grid(Strict):
     """Names; empty is all that the agent at hand can show."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if unknown := [name for name in self.defences if name not in DEFENCES]:
             raise ValueError(f"there is no defence {unknown[0]!r}; the defences are {', '.join(map(repr, DEFENCES))}")
         at_least(1, trials=self.trials, turns=self.turns, m=self.m)

@@ -8,16 +8,13 @@ from functools import partial
 from typing import Any
 
 from posttrain.bench.setups.coins import maps, text_world
-from posttrain.bench.setups.policies import reader
+from posttrain.bench.setups.policies import READING, reader
 from posttrain.bench.setups.setup import Trained, WorldSetup, cycled
 
 LEVEL = 14
 MAPS = 5
 TURNS = 40
-AGENT: dict[str, Any] = {
-    "form": "window", "window": 1, "turns": TURNS, "write": "template", "similarity": 0.9, "tips": 1, "discount": 0.9,
-}  # fmt: skip
-"""The reader does as a tip says and cannot weigh several, so it is shown the one that led to a coin soonest."""
+AGENT: dict[str, Any] = {**READING, "turns": TURNS}
 ROUNDS = 8
 """Of adaptation to maps that were not trained on."""
 EPISODES = 8

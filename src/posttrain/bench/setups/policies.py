@@ -12,6 +12,12 @@ from typing import Any
 
 from posttrain.tasks.worlds.view import TextView
 
+READING: dict[str, Any] = {
+    "form": "window", "window": 1, "write": "template", "similarity": 0.9, "tips": 1, "discount": 0.9,
+}  # fmt: skip
+"""An agent for `reader`, which does as a tip says and cannot weigh several: it is shown the one that led to most,
+soonest."""
+
 STEPS, BATCH = 300, 64
 WORDS = [f"{a}{b}" for a in ("ba", "do", "ku", "mi", "ro", "sa", "te", "vu") for b in ("len", "nar", "pik", "tos")]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from posttrain.bench.setups.policies import reader
+from posttrain.bench.setups.policies import READING, reader
 from posttrain.bench.setups.setup import Trained, WorldSetup, cycled
 
 TASK = "power-component"
@@ -24,15 +24,7 @@ def setup() -> WorldSetup:
         learning_rate=2e-3,
         steps=20,
         prompts=VARIATIONS,
-        agent={
-            "form": "window",
-            "window": 1,
-            "turns": 30,
-            "write": "template",
-            "similarity": 0.9,
-            "tips": 1,
-            "discount": 0.9,
-        },
+        agent={**READING, "turns": 30},
         eval_rows=10,
         eval_every=20,
         measure=_measure,

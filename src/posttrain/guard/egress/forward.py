@@ -7,11 +7,11 @@ from typing import Any
 from posttrain.extras import need
 from posttrain.guard.egress.door import Chains
 from posttrain.guard.egress.facts import Request
-from posttrain.guard.egress.gateway import REDIRECTS
 from posttrain.guard.egress.hosts import Target
 from posttrain.guard.egress.proxy_answers import end_to_end
 from posttrain.guard.egress.proxy_http import Bad
 from posttrain.guard.egress.relay import Wire
+from posttrain.guard.egress.transport import REDIRECTS
 
 LONGEST_HEAD = 1 << 17
 """Bytes of an answer's status line and headers."""

@@ -32,8 +32,6 @@ from posttrain.trajectory import Passage, ToolCall
 Ask: TypeAlias = Callable[[Verdict, Request], Awaitable[bool]]
 """Asks a person whether a request may leave."""
 
-REDIRECTS = (301, 302, 303, 307, 308)
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -111,7 +109,7 @@ class Gateway:
             verdict, goal, answer = await self.send(request, passages, hop)
             verdicts.append(verdict)
             response = answer or response
-            location = answer.header("location") if answer and answer.status in REDIRECTS else None
+            location = answer.redirect if answer else None
             if answer is None or goal is None or location is None:
                 return Outcome(tuple(verdicts), response)
             if any(finding.rule == "redirects.hops" for finding in verdict.findings):

@@ -69,7 +69,7 @@ def replay(log: Path, policy: EgressPolicy) -> Replayed:
     sessions = Sessions(policy.session.sessions, policy.session.idle, clock=lambda: 0.0)
     lines = tuple(_line(record, judge, sessions) for record in records(log) if _is_request(record))
     rules = Counter(line.verdict.rule for line in lines if not line.sends)
-    return Replayed(lines, tuple(_unknown(lines, policy, log)), rules, sessions.accounts)
+    return Replayed(lines, tuple(_unknown(lines, judge, log)), rules, sessions.accounts)
 
 
 def _is_request(record: dict[str, Any]) -> bool:
@@ -89,8 +89,9 @@ def _line(record: dict[str, Any], judge: Judge, sessions: Sessions) -> Line:
     return Line(facts, record["sent"], verdict)
 
 
-def _unknown(lines: tuple[Line, ...], policy: EgressPolicy, log: Path) -> Iterator[str]:
+def _unknown(lines: tuple[Line, ...], judge: Judge, log: Path) -> Iterator[str]:
     """What the policy asks and the log cannot tell."""
+    policy = judge.policy
     looked = [record["looked"] for record in records(log) if "looked" in record]
     if new := _missing([source.id for source in policy.secrets], looked, "secrets"):
         yield f"content.secrets, session.coverage: not all of the log was searched for {', '.join(new)}."
@@ -99,7 +100,6 @@ def _unknown(lines: tuple[Line, ...], policy: EgressPolicy, log: Path) -> Iterat
     depth = min((scope["depth"] for scope in looked), default=0)
     if policy.content.depth > depth:
         yield f"content.depth: the log was searched to depth {depth}, not {policy.content.depth}."
-    judge = Judge(policy)
     if n := sum(line.facts.coarse and judge.budgeted(judge.destination(line.facts)) for line in lines):
         yield f"session.novelty: {n} of {len(lines)} requests went to hosts without a budget, and count 8 bits a byte."
     if n := sum(bool(line.facts.home) for line in lines):

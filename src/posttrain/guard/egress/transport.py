@@ -16,6 +16,8 @@ from posttrain.guard.egress.policy import Limits
 Connect: TypeAlias = Callable[[str, int, str], Awaitable[tuple[str, int]]]
 """Address, port and host to the address and port to connect to; tests send names to servers of their own with it."""
 
+REDIRECTS = (301, 302, 303, 307, 308)
+
 
 class TransportError(OSError):
     """A request that was allowed did not get through."""
@@ -35,6 +37,11 @@ class Response:
     def header(self, name: str) -> str | None:
         """The first header of a name."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+    @property
+    def redirect(self) -> str | None:
+        """Where it redirects to, as it says; None if it does not."""
+        return self.header("location") if self.status in REDIRECTS else None
 
     @property
     def text(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from posttrain.extras import need
 from posttrain.guard.egress.door import Chains
 from posttrain.guard.egress.facts import Request
-from posttrain.guard.egress.gateway import REDIRECTS, Gateway
+from posttrain.guard.egress.gateway import Gateway
 from posttrain.guard.verdict import Verdict
 from posttrain.trajectory import Passage
 
@@ -58,9 +58,8 @@ def gateway_transport(
             if response is None or goal is None:
                 raise Denied(verdict)
             self.chains.sent(session, goal)
-            location = response.header("location")
-            if response.status in REDIRECTS and location is not None:
-                self.chains.answered(session, goal, location)
+            if response.redirect is not None:
+                self.chains.answered(session, goal, response.redirect)
             headers = [(name, value) for name, value in response.headers if name.lower() not in ENCODED]
             return httpx.Response(response.status, headers=headers, content=response.body, request=request)
 
