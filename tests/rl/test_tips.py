@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posttrain.embedding import HashedNGrams
 from posttrain.rl import tips
-from posttrain.rl.embedding import HashedNGrams
 
 EMPTY = {"tips": {}, "states": {}}
 EMBED = HashedNGrams()

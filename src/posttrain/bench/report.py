@@ -207,7 +207,7 @@ def _draw_log(axis: Any, result: dict[str, Any], name: str) -> None:
         axis.plot(steps, mean, color=color, linewidth=1.8)
         axis.fill_between(steps, mean - half, mean + half, color=color, alpha=0.12, linewidth=0)
     axis.set(title=result["curves"][name], xlabel="optimiser steps")
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(bottom=min(0.0, axis.dataLim.ymin))
     axis.grid(axis="y", alpha=0.25)
 
 

@@ -35,10 +35,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from posttrain.embedding import Embedder, HashedNGrams, kept_of
 from posttrain.rl import tips as memories
 from posttrain.rl.agent import Agent, Episode, Guide, text_of
 from posttrain.rl.batch import Live, Memory, Row, Sampler, Table, Task
-from posttrain.rl.embedding import Embedder, HashedNGrams, kept_of
 from posttrain.rl.hierarchy import step_returns
 from posttrain.rl.method import Score, Settings
 from posttrain.tasks.worlds.crowd import Seen

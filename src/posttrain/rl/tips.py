@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from posttrain.rl.embedding import Embedder, cosines
+from posttrain.embedding import Embedder, cosines
 
 WORDS = 100
 """A tip is cut to so many words (the paper asks for one sentence of fewer)."""

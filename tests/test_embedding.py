@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posttrain.rl.embedding import HashedNGrams, cosines, kept
+from posttrain.embedding import HashedNGrams, cosines, kept
 
 TEXTS = st.text(max_size=60)
 
