@@ -73,6 +73,38 @@ def test_only_this_machine_connects_without_a_token(host, token, fine):
             check_address(host, token)
 
 
+def test_a_port_that_is_taken_is_named():
+    async def twice():
+        async with serving(app()) as port, serving(app(), port=port):
+            raise AssertionError
+
+    with pytest.raises(OSError, match=r"127\.0\.0\.1:\d+ cannot be listened on .*; choose another port\."):
+        asyncio.run(twice())
+
+
+def test_small_pieces_are_sent_at_once():
+    """The sockets that the server accepts have TCP_NODELAY, or answers would wait for an acknowledgement of 40 ms."""
+    found = []
+
+    class Watched(socket.socket):
+        def accept(self):
+            connection, address = super().accept()
+            found.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            return connection, address
+
+    make = socket.create_server
+
+    def watched(*args, **kwargs):
+        made = make(*args, **kwargs)
+        return Watched(made.family, made.type, made.proto, fileno=made.detach())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "create_server", watched)
+        asyncio.run(ask(app()))
+    assert found
+    assert all(found)
+
+
 def test_a_port_is_free_again_afterwards():
     async def port():
         async with serving(app()) as found:

@@ -5,9 +5,11 @@ usage: posttrain COMMAND [...]
   train RECIPE    train a model with a recipe, on your data set or on a task
   compare ARM...  recipes side by side on a tiny student, on the same seeds
   claims          re-measure the papers' claims and rewrite docs/claims.md
+  memory          turns of agents kept for good, with evidence for questions: add, ask, serve
   guard egress    a gateway for what leaves an agent: serve, run, check, replay
   bench egress    attacks that make an agent leak a secret, against every defence
   bench agentdojo AgentDojo's suites, with and without a guard
+  bench ama       how much of long agent logs a memory gives back
   zoo             the tiny models that ship with the package: list, build
   doctor          versions, extras, and whether the engines' contracts hold
 
@@ -23,7 +25,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("train", "compare", "claims", "guard", "bench", "zoo", "doctor")
+COMMANDS = ("train", "compare", "claims", "memory", "guard", "bench", "zoo", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

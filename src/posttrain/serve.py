@@ -88,16 +88,18 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        body, more = b"", True
-        while more and len(body) <= self.limit:
+        said = dict(scope["headers"]).get(b"content-length", b"")
+        body, more, fits = bytearray(), True, not said.isdigit() or int(said) <= self.limit
+        while more and fits:
             message = await receive()
             if message["type"] != "http.request":
                 return
-            body, more = body + message.get("body", b""), message.get("more_body", False)
-        if len(body) > self.limit:
+            body += message.get("body", b"")
+            more, fits = message.get("more_body", False), len(body) <= self.limit
+        if not fits:
             await _answer(send, 413, f"the body is longer than {self.limit} bytes\n".encode())
             return
-        given = iter([{"type": "http.request", "body": body, "more_body": False}])
+        given = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
 
         async def replay() -> Any:
             return next(given, None) or await receive()
@@ -122,7 +124,12 @@ async def serving(app: Any, host: str = "127.0.0.1", port: int = 0, **options: A
         options: More of uvicorn's settings.
     """
     uvicorn = need("uvicorn")
-    listener = socket.create_server((host, port))
+    try:
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise not_listening(host, port, error) from error
+    # Connections inherit it; an answer in two pieces would else wait for the client to acknowledge the first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     settings = {"log_level": "warning", "lifespan": "on", "timeout_graceful_shutdown": 5, **options}
     server = uvicorn.Server(uvicorn.Config(app, **settings))
     server.capture_signals = _no_signals

@@ -41,6 +41,27 @@ def bootstrap(values: Sequence[float], *, level: float = 0.95, draws: int = 10_0
     return Interval(float(array.mean()), float(low), float(high), int(array.size))
 
 
+def grouped(groups: Sequence[Sequence[float]], *, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> Interval:
+    """The mean of all values, with a percentile bootstrap interval that draws whole groups.
+
+    Values of one group, such as the questions about one log, hang together; `n` is the number of groups.
+
+    Args:
+        groups: Empty ones are left out.
+        level: Coverage.
+        draws: Resamples.
+        seed: Of the resampling.
+    """
+    counted = [group for group in groups if len(group)]
+    if not counted:
+        raise ValueError("There is nothing to average; give at least one group with a value.")
+    sums, sizes = np.array([sum(group) for group in counted], float), np.array([len(group) for group in counted], float)
+    indices = np.random.default_rng(seed).integers(0, len(counted), (draws, len(counted)))
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(sums[indices].sum(axis=1) / sizes[indices].sum(axis=1), [tail, 100 - tail])
+    return Interval(float(sums.sum() / sizes.sum()), float(low), float(high), len(counted))
+
+
 def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:
     """A share of n independent tries with its Wilson score interval, which is honest at 0 and at n too.
 

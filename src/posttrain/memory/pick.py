@@ -1,0 +1,79 @@
+"""Turns that one signal picks for a question, and the turns whose action names a thing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from posttrain.memory.answer import Finding
+from posttrain.memory.deed import verbs
+from posttrain.memory.rows import Proof, Turn
+from posttrain.memory.view import View
+from posttrain.text import terms
+
+FEW, MANY = 16, 512
+"""Turns that are read at first, and at most, at a time."""
+
+
+class Pick(NamedTuple):
+    """A turn that bears on a question."""
+
+    turn: int
+    weight: float
+    """Beside the weights of `rank.WEIGHTS`."""
+    proof: Proof | None = None
+
+
+@dataclass
+class Picked:
+    """What one signal gives."""
+
+    picks: list[Pick] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, turn: int, weight: float, proof: Proof | None = None) -> None:
+        """Pick a turn."""
+        self.picks.append(Pick(turn, weight, proof))
+
+
+class Window(NamedTuple):
+    """Steps from first to last, both included."""
+
+    first: int
+    last: int
+
+
+def naming(view: View, name: str, window: Window, *, newest: bool = False) -> Iterator[Turn]:
+    """The turns of a window whose action has all words of a name; read a few at a time.
+
+    Args:
+        view: The run.
+        name: Of a thing.
+        window: Where to look.
+        newest: Whether to begin with the last.
+    """
+    wanted = list(dict.fromkeys(terms(name)))
+    hits = view.hits(wanted)
+    inside = (hits.action > 0) & (hits.turn >= window.first) & (hits.turn <= window.last)
+    turn, count = np.unique(hits.turn[inside], return_counts=True)
+    yield from _few(view, turn[count == len(wanted)].tolist() if wanted else [], newest)
+
+
+def acting(view: View, kinds: Collection[str], window: Window, *, newest: bool = False) -> Iterator[Turn]:
+    """The turns of a window whose action has a verb of some kinds; read a few at a time."""
+    hits = view.hits(verbs(frozenset(kinds)))
+    inside = (hits.action > 0) & (hits.turn >= window.first) & (hits.turn <= window.last)
+    yield from _few(view, np.unique(hits.turn[inside]).tolist(), newest)
+
+
+def _few(view: View, steps: list[int], newest: bool) -> Iterator[Turn]:
+    if newest:
+        steps.reverse()
+    at, many = 0, FEW
+    while at < len(steps):
+        found = view.turns(steps[at : at + many])
+        yield from reversed(found) if newest else found
+        at, many = at + many, min(2 * many, MANY)
