@@ -1,4 +1,8 @@
-"""`make bench`: run all, print a table, write results/bench.json."""
+"""`make bench`: run all, print a table, write results/bench.json.
+
+Two take longer and are commands of their own: `python -m benchmarks.memory_peers`, a memory beside the stores that
+users pick, up to a million turns, and `python -m benchmarks.memory_faults`, what it loses when it is killed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import agents, egress, hierarchy, method_cost, startup, step_time, teacher_memory
+from benchmarks import agents, egress, hierarchy, memory_add, method_cost, startup, step_time, teacher_memory
 from posttrain.bench.record import provenance
 from posttrain.files import write_json
 
@@ -22,6 +26,7 @@ def main() -> None:
         "hierarchy": hierarchy.measure(),
         "agents": agents.measure(),
         "egress": egress.measure(),
+        "memory": memory_add.measure(),
     }
     write_json(Path("results/bench.json"), {**provenance(), **found})
     table = Table("figure", "measured", "at most", title="benchmarks", title_justify="left")
@@ -60,6 +65,7 @@ def main() -> None:
             if "skipped" not in episodes[key]
         ),
         *egress.rows(found["egress"]),
+        *memory_add.rows(found["memory"]),
         ("teacher pass, peak memory / plain log_softmax", memory["ratio"], memory["at_most"]),
         ("import posttrain / import torch", start["import_posttrain_over_torch"], start["import_at_most"]),
         ("import posttrain.rl / import torch", start["import_posttrain_rl_over_torch"], start["import_at_most"]),

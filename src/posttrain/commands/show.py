@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,6 +49,21 @@ class Display:
         if not self.console.is_terminal and time.monotonic() - self._last > every:
             self._last = time.monotonic()
             self.console.print(text, highlight=False)
+
+
+def say_what_broke(console: Console, rows: Mapping[str, Any], errors: int, runs: int) -> None:
+    """Each reason with the rows of a bench's table in which it broke a run; exit code 1 if no run is left."""
+    reasons: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        for because in row["because"]:
+            reasons.setdefault(because, []).append(name)
+    for because, names in reasons.items():
+        console.print(f"broken under {', '.join(names)}: {because}", style="yellow", highlight=False, markup=False)
+    if runs and errors == runs:
+        sys.exit(
+            f"posttrain: all {runs} runs broke, so nothing was measured; mend what is said above, and the same command "
+            "runs them again."
+        )
 
 
 class TrainingDisplay(Display):

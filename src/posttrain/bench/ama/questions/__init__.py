@@ -1,0 +1,1 @@
+"""Makers of questions with known evidence, for any world whose events and states are known."""

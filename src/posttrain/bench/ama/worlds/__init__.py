@@ -1,0 +1,1 @@
+"""Worlds whose logs come with questions and known evidence."""
