@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from posttrain.bench import figures
 from posttrain.bench.table import table
-from posttrain.extras import need
-from posttrain.files import whole
 
 _arms = partial(table, first="arm")
 
@@ -122,8 +121,7 @@ def _share(value: float | None) -> str:
 
 def picture(result: dict[str, Any], path: Path, *, title: str) -> Path:
     """Success while training and on evaluation prompts, then what the task measures; whole or not there."""
-    need("matplotlib").use("Agg")
-    pyplot = need("matplotlib.pyplot")
+    pyplot = figures.pyplot()
     style = {
         "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
         "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.edgecolor": "#888888",
@@ -149,10 +147,7 @@ def picture(result: dict[str, Any], path: Path, *, title: str) -> Path:
             f"{title}\n{result['n']} seeds, {_scale(result)}; bands and bars are 95 % intervals over seeds",
             x=0.01, ha="left", fontsize=11,
         )  # fmt: skip
-        with whole(path) as part:
-            figure.savefig(part, dpi=120, format="png")
-        pyplot.close(figure)
-    return path
+        return figures.saved(figure, path, dpi=120)
 
 
 def legend_columns(labels: Sequence[str], most: int = 5, room: int = 165) -> int:

@@ -12,9 +12,8 @@ from posttrain.bench.agentdojo import picture, report
 from posttrain.bench.agentdojo.rows import Row
 from posttrain.bench.agentdojo.score import score
 from posttrain.chat import chat
-from posttrain.commands.show import Display, say_what_broke
+from posttrain.commands.show import Display, conclude, say_what_broke
 from posttrain.extras import need
-from posttrain.files import write_json
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,7 @@ def run(given: BenchAgentDojo) -> dict[str, Any]:
             rows = run_suite(plan, agent, given.out, display.advance)
     result = score(what, rows)
     say_what_broke(display.console, result["rows"], result["errors"], len(rows))
-    write_json(given.out / "result.json", result)
-    drawn = picture.picture(result, given.out / "result.png")
-    for table in report.tables(result):
-        display.console.print(table)
-    display.console.print(f"result   {given.out / 'result.json'}\npicture  {drawn}", highlight=False)
+    conclude(display.console, result, given.out, picture.picture, report.tables)
     return result
 
 

@@ -11,9 +11,8 @@ from typing import Any
 from posttrain.bench.ama.plan import Plan
 from posttrain.bench.ama.rows import Row
 from posttrain.chat import chat
-from posttrain.commands.show import Display, say_what_broke
+from posttrain.commands.show import Display, conclude, say_what_broke
 from posttrain.extras import need
-from posttrain.files import write_json
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,7 @@ def run(given: BenchAMA) -> dict[str, Any]:
     for name, because in result["left_out"].items():
         display.console.print(f"left out: {name}, {because}", highlight=False, markup=False)
     say_what_broke(display.console, result["methods"], result["errors"], len(rows))
-    write_json(given.out / "result.json", result)
-    drawn = picture.picture(result, given.out / "result.png")
-    for table in report.tables(result):
-        display.console.print(table)
-    display.console.print(f"result   {given.out / 'result.json'}\npicture  {drawn}", highlight=False)
+    conclude(display.console, result, given.out, picture.picture, report.tables)
     return result
 
 

@@ -13,9 +13,8 @@ from posttrain.bench.egress.grid import grid
 from posttrain.bench.egress.run import Run, chosen, run_grid
 from posttrain.bench.egress.score import score
 from posttrain.chat import chat
-from posttrain.commands.show import Display, say_what_broke
+from posttrain.commands.show import Display, conclude, say_what_broke
 from posttrain.extras import need
-from posttrain.files import write_json
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,7 @@ def run(given: BenchEgress) -> dict[str, Any]:
     agent = model.name if model else f"scripted, obedience {wanted.obedience:g}"
     result = score(wanted, runs, agent, scripted=model is None)
     say_what_broke(display.console, result["rows"], result["errors"], len(runs))
-    write_json(given.out / "result.json", result)
-    picture = heatmap.picture(result, given.out / "result.png")
-    for table in report.tables(result):
-        display.console.print(table)
-    display.console.print(f"result   {given.out / 'result.json'}\npicture  {picture}", highlight=False)
+    conclude(display.console, result, given.out, heatmap.picture, report.tables)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +12,8 @@ import tyro
 
 from posttrain.bench import compare, report
 from posttrain.commands.parse import parse
-from posttrain.commands.show import Display
+from posttrain.commands.show import Display, conclude
 from posttrain.extras import need
-from posttrain.files import write_json
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,8 @@ def run(given: Compare) -> dict[str, Any]:
         need(module)
     with CompareDisplay(given.config) as display:
         result = compare.run(given.config, given.out, display.advance)
-    write_json(given.out / "result.json", result)
     title = given.title or f"{given.config.task}: {', '.join(given.config.arms)}"
-    picture = report.picture(result, given.out / "result.png", title=title)
-    for table in report.tables(result):
-        display.console.print(table)
-    display.console.print(f"result   {given.out / 'result.json'}\npicture  {picture}", highlight=False)
+    conclude(display.console, result, given.out, partial(report.picture, title=title), report.tables)
     return result
 
 

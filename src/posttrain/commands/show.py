@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from posttrain.bench import figures
 from posttrain.extras import need
-from posttrain.files import read_lines, whole
+from posttrain.files import read_lines, write_json
 
 COLUMNS = (
     TextColumn("[bold]{task.description}"),
@@ -66,6 +67,21 @@ def say_what_broke(console: Console, rows: Mapping[str, Any], errors: int, runs:
         )
 
 
+def conclude(
+    console: Console,
+    result: dict[str, Any],
+    out: Path,
+    draw: Callable[[dict[str, Any], Path], Path],
+    tables: Callable[[dict[str, Any]], Iterable[Any]],
+) -> None:
+    """Write a result and its picture to a folder, and print its tables and where both are."""
+    write_json(out / "result.json", result)
+    picture = draw(result, out / "result.png")
+    for table in tables(result):
+        console.print(table)
+    console.print(f"result   {out / 'result.json'}\npicture  {picture}", highlight=False)
+
+
 class TrainingDisplay(Display):
     """One run."""
 
@@ -114,8 +130,7 @@ class TrainingDisplay(Display):
 
 def run_picture(lines: list[dict[str, Any]], path: Path, name: str) -> Path:
     """Reward, and the teacher's veto where there is one, over the steps of a run; whole or not there."""
-    need("matplotlib").use("Agg")
-    pyplot = need("matplotlib.pyplot")
+    pyplot = figures.pyplot()
     keys = [key for key in ("reward", "teacher/kl", "veto/positive", "veto/negative") if any(key in x for x in lines)]
     figure, axes = pyplot.subplots(1, len(keys), figsize=(4 * len(keys), 3), layout="constrained", squeeze=False)
     for axis, key in zip(axes[0], keys, strict=True):
@@ -124,7 +139,4 @@ def run_picture(lines: list[dict[str, Any]], path: Path, name: str) -> Path:
         axis.set(title=key, xlabel="optimiser steps")
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(name)
-    with whole(path) as partial:
-        figure.savefig(partial, dpi=120, format="png")
-    pyplot.close(figure)
-    return path
+    return figures.saved(figure, path, dpi=120)

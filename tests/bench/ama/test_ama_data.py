@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.bench.ama.data import DOMAINS, PLACEHOLDER, TYPES, load
+from posttrain.bench.ama.data import DOMAINS, PLACEHOLDER, load
+from posttrain.bench.ama.log import KINDS
 from posttrain.bench.ama.silver import cited, silver, write
 
 DATA = Path(os.environ.get("POSTTRAIN_DATA", "../shared/data")) / "ama_bench_sample"
@@ -45,7 +46,7 @@ def test_the_released_format(tmp_path):
         ("rooms-7", 1, "", ""),
         ("rooms-7", 4, "light lamp", "bright"),
     ]
-    assert found.questions[0].type in TYPES
+    assert found.questions[0].type in KINDS
 
 
 def test_the_sites_format_is_a_file_for_each_episode(tmp_path):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from posttrain.extras import need
-from posttrain.files import whole
+from posttrain.bench import figures
 
 PANELS = (("attacked", "with an injection"), ("ordinary", "without one"))
 STYLE = {"font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left"}
@@ -17,8 +16,7 @@ MARKERS = "oDs^vPX*"
 
 def picture(result: dict[str, Any], path: Path) -> Path:
     """Draw a result; whole or not there."""
-    need("matplotlib").use("Agg")
-    pyplot = need("matplotlib.pyplot")
+    pyplot = figures.pyplot()
     with pyplot.rc_context(STYLE):
         figure, axes = pyplot.subplots(1, 2, figsize=(9.6, 4.6), sharex=True, sharey=True, layout="constrained")
         for axis, (runs, title) in zip(axes, PANELS, strict=True):
@@ -31,10 +29,7 @@ def picture(result: dict[str, Any], path: Path) -> Path:
             figure.legend(handles, labels, loc="outside right upper", frameon=False)
         head = f"AgentDojo {result['suite']} {result['version']}, attack {result['attack']}"
         figure.suptitle(f"{head}\n{result['says']}", x=0.012, ha="left", fontsize=11, color=INK)
-        with whole(path) as partial:
-            figure.savefig(partial, dpi=130, format="png")
-        pyplot.close(figure)
-    return path
+        return figures.saved(figure, path)
 
 
 def _panel(axis: Any, result: dict[str, Any], runs: str) -> None:

@@ -22,7 +22,8 @@ from posttrain.bench.agentdojo.defences import DEFENCES
 from posttrain.bench.agentdojo.plan import Plan
 from posttrain.bench.agentdojo.rows import Case, Row, cases
 from posttrain.bench.egress.counted import blocked
-from posttrain.files import append_line, read_lines, rewrite_lines
+from posttrain.bench.resume import kept_rows
+from posttrain.files import append_line
 from posttrain.guard.egress.hosts import Refused, target
 from posttrain.guard.egress.look import named
 from posttrain.guard.egress.policy import Provenance
@@ -47,7 +48,8 @@ def run_suite(plan: Plan, agent: Agent, out: Path, show: Callable[[Row, int, int
     path = out / "rows.jsonl"
     head = {"agentdojo": version("agentdojo"), "suite": plan.suite, "version": plan.version, "attack": plan.attack}
     head["agent"] = agent.name
-    done = _done(path, head)
+    kept = kept_rows(path, head, "rows of another suite, attack or agent")
+    done = {key: Row.from_record(row) for key, row in kept.items()}
     attack = load_attack(plan.attack, opened.suite, _addressed(agent))
     for number, case in enumerate(wanted, 1):
         if case.key not in done:
@@ -56,18 +58,6 @@ def run_suite(plan: Plan, agent: Agent, out: Path, show: Callable[[Row, int, int
         if show is not None:
             show(done[case.key], number, len(wanted))
     return [done[case.key] for case in wanted]
-
-
-def _done(path: Path, head: dict[str, str]) -> dict[str, Row]:
-    """The rows in a file, whose first line says of what they are. Those that broke are taken out, to be run again."""
-    lines = list(read_lines(path))
-    if lines and lines[0] != head:
-        raise ValueError(
-            f"{path} holds rows of another suite, attack or agent; give another folder with --out, or delete it."
-        )
-    sound = [line for line in lines[1:] if not line["error"]]
-    rewrite_lines(path, [head, *sound])
-    return {line["key"]: Row.from_record(line) for line in sound}
 
 
 def _addressed(agent: Agent) -> AgentPipeline:

@@ -7,16 +7,15 @@ text is for readers; domain, type and the questions' answers are for scoring.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from posttrain.bench.ama.log import KINDS
 from posttrain.memory.rows import Turn
-
-TYPES: Mapping[str, str] = {"A": "recall", "B": "causal inference", "C": "state updating", "D": "state abstraction"}
-"""Letters of the four kinds of questions."""
 
 DOMAINS: Mapping[str, str] = {
     "text2sql": "sql",
@@ -43,9 +42,7 @@ class Question:
     question: str
     answer: str
     type: str
-    """A, B, C or D; see `TYPES`."""
-    needle: tuple[int, ...] | None = None
-    """The turns that hold all of the evidence, where they are known; the released data do not have them."""
+    """A, B, C or D; see `KINDS`."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +73,7 @@ def load(path: Path) -> list[Episode]:
     found = [episode for file in files for episode in _read(file)]
     if not found:
         raise ValueError(f"{path} holds no episode; give AMA-Bench's JSONL file, or a folder with its JSON files.")
-    twice = {each.name for each in found if sum(other.name == each.name for other in found) > 1}
-    if twice:
+    if twice := [name for name, count in Counter(each.name for each in found).items() if count > 1]:
         raise ValueError(f"{path} holds the episode {min(twice)} more than once; leave one of its files out.")
     return found
 
@@ -132,8 +128,8 @@ def _question(raw: Any, where: str) -> Question:
     if not isinstance(raw, dict):
         raise ValueError(f"{where} has a question that is no object; it has the fields question, answer and type.")
     question, answer, kind = (_text(raw, field, where) for field in ("question", "answer", "type"))
-    if kind not in TYPES:
-        raise ValueError(f"{where} has a question of type {kind!r}; expected one of {', '.join(TYPES)}.")
+    if kind not in KINDS:
+        raise ValueError(f"{where} has a question of type {kind!r}; expected one of {', '.join(KINDS)}.")
     return Question(question, answer, kind)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from posttrain.bench import figures
 from posttrain.bench.ama.log import KINDS
 from posttrain.bench.ama.methods.table import ABLATIONS, METHODS, OURS
-from posttrain.extras import need
-from posttrain.files import whole
 
 STYLE = {"font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left"}
 INK, FAINT, GRID = "#3b4252", "#8d96a5", "#e6e9ee"
@@ -20,8 +19,7 @@ TITLES = {"A": "A  recall", "B": "B  causal", "C": "C  state", "D": "D  abstract
 
 def picture(result: dict[str, Any], path: Path) -> Path:
     """Draw a result; whole or not there."""
-    need("matplotlib").use("Agg")
-    pyplot = need("matplotlib.pyplot")
+    pyplot = figures.pyplot()
     rows = {name: row for name, row in result["methods"].items() if "all" in row["all"]}
     shown = {name: row for name, row in rows.items() if not METHODS[name].ablation}
     lost = {part: rows[name] for part in ABLATIONS if (name := f"{OURS} without {part}") in rows}
@@ -45,10 +43,7 @@ def picture(result: dict[str, Any], path: Path) -> Path:
         questions = sum(log["questions"] for log in result["logs"])
         head = f"AMA-Bench, {worlds}: {len(result['logs'])} logs, {questions:,} questions"
         figure.suptitle(f"{head}\n{result['says']}", x=0.008, ha="left", fontsize=11, color=INK)
-        with whole(path) as partial:
-            figure.savefig(partial, dpi=130, format="png")
-        pyplot.close(figure)
-    return path
+        return figures.saved(figure, path)
 
 
 def _style(name: str) -> dict[str, Any]:

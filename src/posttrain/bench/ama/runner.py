@@ -15,8 +15,9 @@ from posttrain.bench.ama.methods.table import METHODS, OURS
 from posttrain.bench.ama.plan import SETTINGS, Job, Plan
 from posttrain.bench.ama.reader import answer, score
 from posttrain.bench.ama.rows import Asked, Row
+from posttrain.bench.resume import kept_rows
 from posttrain.chat import Chat
-from posttrain.files import append_line, read_lines, rewrite_lines
+from posttrain.files import append_line
 from posttrain.memory.rows import Turn
 
 MOST = 50
@@ -59,8 +60,9 @@ async def run(plan: Plan, out: Path, readers: Readers | None = None, show: Show 
     """
     jobs, methods = plan.jobs(), plan.chosen
     path = out / "rows.jsonl"
-    done = _done(path, {"k": plan.k, "tokens": plan.tokens, "data": plan.data is not None,
-                        **(readers.names if readers else {})})  # fmt: skip
+    head = {"k": plan.k, "tokens": plan.tokens, "data": plan.data is not None, **(readers.names if readers else {})}
+    kept = kept_rows(path, head, "rows of other data, budgets or models")
+    done = {key: Row.from_record(row) for key, row in kept.items()}
     rows: list[Row] = []
     for job in jobs:
         for method in methods:
@@ -72,18 +74,6 @@ async def run(plan: Plan, out: Path, readers: Readers | None = None, show: Show 
             if show is not None:
                 show(done[key], len(rows), len(jobs) * len(methods))
     return rows
-
-
-def _done(path: Path, head: dict[str, Any]) -> dict[str, Row]:
-    """The rows in a file, whose first line says of what they are; those that broke are taken out, to be run again."""
-    lines = list(read_lines(path))
-    if lines and lines[0] != head:
-        raise ValueError(
-            f"{path} holds rows of other data, budgets or models; give another folder with --out, or delete it."
-        )
-    sound = [line for line in lines[1:] if not line["error"]]
-    rewrite_lines(path, [head, *sound])
-    return {line["key"]: Row.from_record(line) for line in sound}
 
 
 async def run_row(plan: Plan, job: Job, name: str, readers: Readers | None) -> Row:

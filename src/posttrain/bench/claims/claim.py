@@ -44,6 +44,11 @@ class Claim:
     """The cell, from the result file."""
 
 
+def made(result: dict[str, Any]) -> str:
+    """Where and when a bench's result comes from."""
+    return "commit {commit}, {date}, {machine}".format(**result["provenance"])
+
+
 def gain(label: str, measure: str = "auc") -> Cell:
     """Paired difference of an arm to the first."""
 

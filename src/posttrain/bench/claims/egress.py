@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from posttrain.bench.claims.claim import Cell, Claim, Experiment
+from posttrain.bench.claims.claim import Cell, Claim, Experiment, made
 
 DEFENCES = (
     "none", "output scan", "allowlist", "redirects", "key shapes", "secrets", "entropy", "accounting", "novelty",
@@ -20,7 +20,7 @@ def section(result: dict[str, Any]) -> list[str]:
     cells = {(cell["attack"], cell["defence"]): cell for cell in result["cells"]}
     lines = [
         f"{result['says'].capitalize()}. {result['grid']['note'].capitalize()}. {result['grid']['trials']} trials of "
-        f"each attack under each defence, {_made(result)}.", "",
+        f"each attack under each defence, {made(result)}.", "",
         f"![{name}](../results/{name}.png)", "",
         "The share of the secret that the collector got, and in its best single request where that is less:", "",
         "| attack | " + " | ".join(defences) + " |", "|---" * (len(defences) + 1) + "|",
@@ -32,10 +32,6 @@ def section(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _made(result: dict[str, Any]) -> str:
-    return "commit {commit}, {date}, {machine}".format(**result["provenance"])
-
-
 def _leaked(cell: dict[str, Any]) -> str:
     whole, best = cell["leak_all"], cell["leak_1"]
     return f"{whole:.2f}" if abs(whole - best) < 0.005 else f"{whole:.2f} ({best:.2f})"
@@ -45,7 +41,7 @@ def dojo_section(result: dict[str, Any]) -> list[str]:
     """Setting, picture and the table of AgentDojo's injections and tasks by defences."""
     lines = [
         f"{result['says'].capitalize()}. AgentDojo {result['suite']} {result['version']}, attack {result['attack']}, "
-        f"{_made(result)}.", "",
+        f"{made(result)}.", "",
         "![egress-agentdojo](../results/egress-agentdojo.png)", "",
         "| defence | injections carried out | of those over the web | contacts, attacked | user's task done | without "
         "an injection: false alarms | contacts |", "|---" * 7 + "|",

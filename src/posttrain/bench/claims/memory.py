@@ -6,7 +6,7 @@ from typing import Any
 
 from posttrain.bench.ama.log import KINDS
 from posttrain.bench.ama.methods.table import ABLATIONS, OUR_WORDS, OURS, RULE
-from posttrain.bench.claims.claim import Cell, Claim, Experiment, interval
+from posttrain.bench.claims.claim import Cell, Claim, Experiment, interval, made
 
 EXPERIMENTS = {
     "ama-sample": Experiment(
@@ -26,13 +26,12 @@ def section(result: dict[str, Any], name: str) -> list[str]:
     """Setting, picture and the table of methods by types."""
     logs = result["logs"]
     questions = sum(log["questions"] for log in logs)
-    made = "commit {commit}, {date}, {machine}".format(**result["provenance"])
     more = "" if "data" in result["plan"] else ", more where the evidence is more"
     rules = any("rules, end" in row["all"] for row in result["methods"].values())
     columns = ["all", "new", *(f"{kind} {said}" for kind, said in KINDS.items()),
                *(("exact answers", "false evidence") if rules else ()), "query p95, ms"]  # fmt: skip
     lines = [
-        f"{result['says'].capitalize()}. {len(logs)} logs, {questions:,} questions, {made}.", "",
+        f"{result['says'].capitalize()}. {len(logs)} logs, {questions:,} questions, {made(result)}.", "",
         f"![{name}](../results/{name}.png)", "",
         f"The share of the evidence's turns that is found among at most {result['plan']['k']}{more}; new: of those "
         "that the question does not name. Intervals: 95 %, bootstrap over logs.", "",

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from posttrain.bench import figures
 from posttrain.bench.egress.report import label
 from posttrain.extras import need
-from posttrain.files import whole
 
 PANELS = (
     ("part", "runs that leaked any part"),
@@ -26,8 +26,7 @@ SHADES = ("#eef1f5", "#f7cdb9", "#e9735c", "#b3151b")
 
 def picture(result: dict[str, Any], path: Path) -> Path:
     """Draw a result; whole or not there."""
-    need("matplotlib").use("Agg")
-    pyplot = need("matplotlib.pyplot")
+    pyplot = figures.pyplot()
     attacks = sorted(result["attacks"], key=lambda label: result["attacks"][label]["allowed_host"])
     defences = list(result["defences"])
     width, height = 5.4 + 0.62 * max(len(defences), 8), 3.1 + 0.235 * len(attacks)
@@ -47,10 +46,7 @@ def picture(result: dict[str, Any], path: Path) -> Path:
             _work(axis, result, defences, key, title)
         head = f"Silent Egress, grid {result['grid']['name']}"
         figure.suptitle(f"{head}   ·   {result['says']}", x=0.012, ha="left", fontsize=12, color=INK)
-        with whole(path) as partial:
-            figure.savefig(partial, dpi=130, format="png")
-        pyplot.close(figure)
-    return path
+        return figures.saved(figure, path)
 
 
 def _panel(

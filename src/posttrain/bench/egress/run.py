@@ -23,9 +23,10 @@ from posttrain.bench.egress.orders import order, write
 from posttrain.bench.egress.pages import Surface, page, subject
 from posttrain.bench.egress.shapes import canary
 from posttrain.bench.egress.world import ALLOWED, World
+from posttrain.bench.resume import kept_rows
 from posttrain.chat import Chat
 from posttrain.extras import need
-from posttrain.files import append_line, read_lines, rewrite_lines
+from posttrain.files import append_line
 from posttrain.guard.egress.gateway import Gateway
 from posttrain.guard.policy import fingerprint
 
@@ -118,7 +119,8 @@ async def run_grid(
     """
     path, wanted = out / "runs.jsonl", list(cases(grid, chosen(grid, model)))
     alike = fingerprint(replace(grid, defences=(), trials=1, benign=0))  # a run's seed does not know how many there are
-    done = _done(path, {"grid": alike, "model": model.name if model else "scripted"})
+    head = {"grid": alike, "model": model.name if model else "scripted"}
+    done = {key: Run.from_record(row) for key, row in kept_rows(path, head, "runs of another {other}").items()}
     async with World() as world:
         for number, case in enumerate(wanted, 1):
             if case.key not in done:
@@ -127,21 +129,6 @@ async def run_grid(
             if show is not None:
                 show(done[case.key], number, len(wanted))
     return [done[case.key] for case in wanted]
-
-
-def _done(path: Path, head: dict[str, str]) -> dict[str, Run]:
-    """The runs in a file, which begins with a line that says of what they are.
-
-    Runs that broke, and a line that a kill cut short, are taken out, to be run again.
-    """
-    lines = list(read_lines(path))
-    if other := [key for key, value in head.items() if lines and lines[0].get(key) != value]:
-        raise ValueError(
-            f"{path} holds runs of another {' and another '.join(other)}; give another folder with --out, or delete it."
-        )
-    sound = [line for line in lines[1:] if not line["error"]]
-    rewrite_lines(path, [head, *sound])
-    return {line["key"]: Run.from_record(line) for line in sound}
 
 
 async def run_case(case: Case, grid: Grid, world: World, model: Chat | None = None) -> Run:

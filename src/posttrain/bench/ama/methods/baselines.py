@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -40,12 +41,12 @@ class Last(Raw):
         return self.fitting(list(reversed(self.turns)), k, tokens)
 
 
-class Scored(Raw):
+class Scored(Raw, ABC):
     """Turns by a score; only what scores above zero is evidence."""
 
+    @abstractmethod
     def scores(self, question: str) -> np.ndarray:
         """One for each turn, in order."""
-        raise NotImplementedError
 
     def ranked(self, question: str) -> list[int]:
         """Turns that score above zero, the best first; of equals the earlier."""

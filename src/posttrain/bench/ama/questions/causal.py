@@ -35,19 +35,19 @@ def _key(trace: Trace, event: Event) -> Iterator[Candidate]:
 
 
 def _unlocked(trace: Trace, event: Event) -> Iterator[Candidate]:
-    before = trace.last(trace.done["unlock", event.thing], event.step)
-    if before is not None:
-        hard = trace.between(event.thing, before, event.step)
-        slots = {"thing": event.thing, "step": event.step}
-        yield Candidate("B", "unlocked", slots, before, steps(before), hard=hard)
+    return _after(trace, event, "unlock", event.thing, "unlocked")
 
 
 def _opened(trace: Trace, event: Event) -> Iterator[Candidate]:
-    before = trace.last(trace.done["open", event.place], event.step)
+    return _after(trace, event, "open", event.place, "opened")
+
+
+def _after(trace: Trace, event: Event, verb: str, thing: str, template: str) -> Iterator[Candidate]:
+    """The last time before an action that something was done to a thing."""
+    before = trace.last(trace.done[verb, thing], event.step)
     if before is not None:
-        hard = trace.between(event.place, before, event.step)
-        slots = {"thing": event.place, "step": event.step}
-        yield Candidate("B", "opened", slots, before, steps(before), hard=hard)
+        hard = trace.between(thing, before, event.step)
+        yield Candidate("B", template, {"thing": thing, "step": event.step}, before, steps(before), hard=hard)
 
 
 def _origin(trace: Trace, event: Event) -> Iterator[Candidate]:
