@@ -103,11 +103,15 @@ def load(kind: type[P], path: Path) -> P:
     """A policy from a TOML file."""
     if not path.is_file():
         raise ValueError(f"There is no policy at {path}; `--policy` takes a TOML file.")
+    return parse(kind, read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """What is in a TOML file; a sentence if it is not UTF-8."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 (byte {error.start}); TOML must be.") from None
-    return parse(kind, text, str(path))
 
 
 def schema(kind: type) -> dict[str, Any]:

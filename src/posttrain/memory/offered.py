@@ -9,18 +9,10 @@ from typing import Any
 from posttrain.memory.answer import Answer
 from posttrain.memory.ask import ask
 from posttrain.memory.embedders import Space
-from posttrain.memory.scan import read, scan
+from posttrain.memory.scan import LANGUAGE, read, scan
 from posttrain.memory.view import View
 from posttrain.memory.walk import HOPS, timeline, why
 from posttrain.trajectory import Malformed, ToolCall, tool_calls
-
-LANGUAGE = (
-    "an object with some of: from, to (steps); where, not (lists of conditions, each one of contains, word, equals, "
-    "starts, and if wanted field: action or observation); verb; failed (true, false); entity, role (write, read, "
-    "mention); fact (entity, attribute, value); first, last (true); by (verb, action, entity, value), which counts "
-    "groups; limit"
-)
-"""The queries of `scan.py`, for a model."""
 
 
 def _tool(name: str, description: str, required: Sequence[str], **properties: Mapping[str, Any]) -> dict[str, Any]:

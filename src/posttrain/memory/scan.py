@@ -40,6 +40,14 @@ from posttrain.memory.view import View
 Query: TypeAlias = Mapping[str, Any]
 """As in the table above."""
 
+LANGUAGE = (
+    "an object with some of: from, to (steps); where, not (lists of conditions, each one of contains, word, equals, "
+    "starts, and if wanted field: action or observation); verb; failed (true, false); entity, role (write, read, "
+    "mention); fact (entity, attribute, value); first, last (true); by (verb, action, entity, value), which counts "
+    "groups; limit"
+)
+"""The queries as a model is told of them."""
+
 FIELDS: tuple[Field, ...] = ("action", "observation")
 WAYS = ("contains", "word", "equals", "starts")
 KEYS = ("from", "to", "where", "not", "verb", "failed", "entity", "role", "fact", "first", "last", "by", "limit")

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from posttrain.guard.policy import Strict, Unfit, parse
+from posttrain.guard.policy import Strict, Unfit, parse, read_text
 
 PRINTED = frozenset(string.ascii_letters + string.digits + string.punctuation)
 
@@ -138,10 +138,7 @@ def from_file(path: Path, environment: Mapping[str, str] = os.environ) -> Keys:
     """
     if not path.is_file():
         raise ValueError(f"There is no rights file at {path}; `--rights` takes a TOML file.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start}); TOML must be.") from None
+    text = read_text(path)
     try:
         tokens = parse(Tokens, text, str(path)).token
     except ValueError as error:  # its end may be a value, and that a token

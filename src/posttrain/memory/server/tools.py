@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from posttrain.memory.added import Refused, UnknownRun
 from posttrain.memory.answer import Answer
 from posttrain.memory.memory import Memory
+from posttrain.memory.scan import LANGUAGE
 from posttrain.memory.server.arguments import (
     Add,
     Arguments,
@@ -188,10 +189,7 @@ TOOLS = {
         Tool(
             "scan",
             "Count or list over every turn of a run, where a sample would miscount. The query is a text that turns "
-            "contain, or an object with some of: from, to (steps); where, not (lists of conditions, each one of "
-            "contains, word, equals, starts, and if wanted field: action or observation); verb; failed (true, false); "
-            "entity, role (write, read, mention); fact (entity, attribute, value); first, last (true); by (verb, "
-            "action, entity, value), which counts groups; limit.",
+            f"contain, or {LANGUAGE}.",
             Scan,
             _scan,
         ),
