@@ -93,6 +93,10 @@ def news(text: str, before: str) -> str:
     return "\n".join(line for line in text.splitlines() if line not in seen)
 
 
+BYTES = 3.6
+"""Of a token of agents' logs, about."""
+
+
 def tokens(text: str) -> int:
-    """About how many tokens a model would read; a token of agents' logs has 3.6 bytes."""
-    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / 3.6)
+    """About how many tokens a model would read."""
+    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from posttrain.memory.extract.said import name_of
+from posttrain.memory.pick import having
 from posttrain.memory.question import Plan
 from posttrain.memory.view import Lengths, View
 from posttrain.text import terms
@@ -93,27 +94,26 @@ def _like(view: View, name: str) -> list[str] | None:
     turn = np.unique(view.hits(terms(head)[:1]).turn)
     if not len(turn):
         return []
-    few = turn[np.linspace(0, len(turn) - 1, min(READ, len(turn))).astype(int)]
     ends = re.compile(rf"(?:([\w'-]+) )?([\w'-]+) {re.escape(head)}\b", re.I)
     names: set[str] = set()
-    for each in view.turns(few.tolist()):
+    for each in view.turns(_few(turn)):
         for found in ends.finditer(f"{each.action}\n{each.observation}"[:20_000]):
             names |= {name_of(f"{found[2]} {head}"), name_of(f"{found[1]} {found[2]} {head}")}
     return sorted(view.named(sorted(names))) or None
 
 
+def _few(turn: np.ndarray) -> list[int]:
+    """Some of many turns, from the first to the last."""
+    return turn[np.linspace(0, len(turn) - 1, min(READ, len(turn))).astype(int)].tolist()
+
+
 def _occurs(view: View, name: str) -> bool:
     """Whether a turn has the words of a name one after the other."""
-    wanted = list(dict.fromkeys(terms(name)))
-    hits = view.hits(wanted)
-    turn, count = np.unique(hits.turn, return_counts=True)
-    whole = turn[count == len(wanted)]
-    if len(wanted) < 2:
+    whole = having(view, name)
+    if len(set(terms(name))) < 2:
         return bool(len(whole))
     pattern = re.compile(r"\W+".join(map(re.escape, name.split())), re.I)
-    if len(whole) > READ:
-        whole = whole[np.linspace(0, len(whole) - 1, READ).astype(int)]
-    return any(pattern.search(each.action) or pattern.search(each.observation) for each in view.turns(whole.tolist()))
+    return any(pattern.search(each.action) or pattern.search(each.observation) for each in view.turns(_few(whole)))
 
 
 def _untold(view: View, plan: Plan) -> str:
@@ -133,10 +133,7 @@ def _untold(view: View, plan: Plan) -> str:
 
 def _seen(view: View, name: str, until: int) -> bool:
     """Whether a turn up to then has all words of a name."""
-    wanted = list(dict.fromkeys(terms(name)))
-    hits = view.hits(wanted)
-    _, count = np.unique(hits.turn[hits.turn <= until], return_counts=True)
-    return not wanted or bool((count == len(wanted)).any())
+    return not terms(name) or bool((having(view, name) <= until).any())
 
 
 def _asked(words: str, at: int) -> str | None:
@@ -155,10 +152,8 @@ def _together(view: View, attribute: str, name: str, until: int | None) -> bool:
     facts = view.facts([name], attribute=lambda each: not asked.isdisjoint(terms(each)))
     if any(until is None or fact.turn <= until for fact in facts):
         return True
-    wanted = list(dict.fromkeys((*terms(attribute), *terms(name))))
-    hits = view.hits(wanted)
-    turn, count = np.unique(hits.turn, return_counts=True)
-    whole = turn[(count == len(wanted)) & (turn <= (until if until is not None else turn.max(initial=0)))]
+    whole = having(view, f"{attribute} {name}")
+    whole = whole if until is None else whole[whole <= until]
     if len(whole) > READ:
         return True
     first, second = re.escape(attribute), re.escape(name)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from posttrain.memory.answer import Evidence
 from posttrain.memory.rows import Field, Proof
+from posttrain.text import BYTES
 from posttrain.text import tokens as count
 
 CUT = "\u2026"
@@ -53,7 +54,7 @@ def _part(text: str, field: Field, proofs: Sequence[Proof], tokens: int) -> str:
     """A text, or as much of it around its proofs as fits."""
     if count(text) <= tokens:
         return text
-    room = int(tokens * 3.6) - 2 * len(CUT.encode())
+    room = int(tokens * BYTES) - 2 * len(CUT.encode())
     if room <= 0:
         return ""
     spans = [(proof.start, proof.end) for proof in proofs if proof.field == field and proof.start < len(text)]

@@ -10,7 +10,7 @@ import numpy as np
 from posttrain.memory.answer import Finding
 from posttrain.memory.deed import LOOKS, MOVES, deed, that
 from posttrain.memory.extract.said import AGENT, CONTENTS, PLACE, STATE
-from posttrain.memory.pick import Picked, Window, naming
+from posttrain.memory.pick import Picked, Window, having, naming
 from posttrain.memory.question import Plan, named_each
 from posttrain.memory.rows import Edge, Turn
 from posttrain.memory.view import View
@@ -43,23 +43,19 @@ def cause(view: View, plan: Plan, end: int) -> Picked:
         _effects(view, plan, steps, found)
         return found
     edges = view.edges(targets=steps, kinds=["CAUSES", "READ"])
-    caused = {(edge.source, edge.target, edge.entity, edge.other) for edge in edges if edge.kind == "CAUSES"}
+    causes = [edge for edge in edges if edge.kind == "CAUSES"]
+    caused = {(edge.target, edge.entity, edge.other) for edge in causes}
     for edge in edges:
-        if edge.kind == "READ" and any(
-            edge.target == t and (e, o) == (edge.entity, edge.other) for _, t, e, o in caused
-        ):
-            continue
-        found.add(edge.source, _weight(plan, edge), edge.proof)
-    sources = sorted({edge.source for edge in edges if edge.kind == "CAUSES"} - set(steps))[:32]
+        if edge.kind == "CAUSES" or (edge.target, edge.entity, edge.other) not in caused:
+            found.add(edge.source, _weight(plan, edge), edge.proof)
+    sources = sorted({edge.source for edge in causes} - set(steps))[:32]
     for edge in view.edges(targets=sources, kinds=["CAUSES"]) if sources else ():
         found.add(edge.source, FAR * (edge.entity != AGENT), edge.proof)
     _controls(view, edges, steps, found)
     for name in plan.names:
         _told(view, name, max(steps), found)
         _last_deeds(view, plan, name, min(steps), found)
-    best = max(
-        (edge for edge in edges if edge.kind == "CAUSES"), key=lambda e: (_weight(plan, e), e.source), default=None
-    )
+    best = max(causes, key=lambda edge: (_weight(plan, edge), edge.source), default=None)
     if best is not None:
         text = f"Step {best.source} set the {best.other} of {best.entity}, which step {best.target} needs."
         found.findings.append(Finding("chain", text, [best.source, best.target], (best.proof,)))
@@ -105,8 +101,12 @@ def _handled(turn: Turn) -> bool:
 def _controls(view: View, edges: Iterable[Edge], steps: list[int], found: Picked) -> None:
     """Things that are told to move, open or switch what a step needed: where that is told, and their latest use."""
     needed = {edge.entity for edge in edges if edge.entity != AGENT and edge.other != PLACE}
+    if not needed:
+        return
+    looking = _looking(view)
     for name in sorted(needed):
-        looks = [deed(turn.action, LOOKS) for turn in view.turns(_looks(view, name))]
+        seen = np.intersect1d(having(view, name, "observation"), looking)[:LOOKED].tolist()
+        looks = [deed(turn.action, LOOKS) for turn in view.turns(seen)]
         texts = {" ".join(look.rest) for look in looks if look}
         looked = sorted({each for names in named_each(sorted(texts), view) for each in names} - {name})
         for fact in view.facts(looked, attribute=lambda each: each not in (PLACE, CONTENTS)) if looked else ():
@@ -118,15 +118,10 @@ def _controls(view: View, edges: Iterable[Edge], steps: list[int], found: Picked
                         break
 
 
-def _looks(view: View, name: str) -> list[int]:
-    """Steps that looked at something, and whose observation has the words of a name."""
-    wanted = list(dict.fromkeys(terms(name)))
-    verbs = sorted(LOOKS)
-    hits = view.hits([*wanted, *verbs])
-    shown = (hits.term < len(wanted)) & (hits.news > 0)
-    turn, count = np.unique(hits.turn[shown], return_counts=True)
-    looking = hits.turn[(hits.term >= len(wanted)) & (hits.action > 0)]
-    return np.intersect1d(turn[count == len(wanted)], looking)[:LOOKED].tolist()
+def _looking(view: View) -> np.ndarray:
+    """Steps that looked at something."""
+    hits = view.hits(sorted(LOOKS))
+    return hits.turn[hits.action > 0]
 
 
 def _told(view: View, name: str, until: int, found: Picked) -> None:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from posttrain.memory.extract.act import Act, failed
 from posttrain.memory.extract.act import worked as succeeded
-from posttrain.memory.extract.words import PHRASES, VERBS
+from posttrain.memory.extract.words import PHRASES, VERBS, vocabulary
 from posttrain.memory.rows import Turn
-from posttrain.text import terms, words_of
+from posttrain.text import terms
 
 _WORD = re.compile(r"\w+(?:[./:@+-]+\w+)*", re.UNICODE)
 _READ = 2000
@@ -29,14 +29,10 @@ _ALSO = {
 """Forms that have a kind of their own in questions."""
 _VAGUE = frozenset({"use", "look"})
 """Kinds of many verbs, which are told apart by the verb itself."""
-_NOT_VERBS = frozenset(
-    words_of("state set light left return score load hand cut read cool clean warm run type list show")
-)
+_NOT_VERBS = vocabulary("state set light left return score load hand cut read cool clean warm run type list show")
 """Words that are nouns or adjectives in questions as often as verbs."""
 MOVES = frozenset({"take", "put", "drop"})
 """Kinds that change the place of what they are done to."""
-
-
 EFFECTIVE = frozenset({*MOVES, "open", "close", "lock", "unlock", "go"})
 """Kinds that change a state whenever they work."""
 LOOKS = frozenset(terms("look examine inspect search check view read"))

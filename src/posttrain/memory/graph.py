@@ -172,13 +172,13 @@ def _named(turn: Turn, done: Did, known: Known) -> list[Named]:
 
 def _facts(turn: Turn, done: Did, heard: Heard, named: set[str], known: Known) -> list[Fact]:
     """The versions that begin with a turn; one at most of each attribute."""
+    act = Doing(done.act.kind, named, name_of(turn.action[:SEARCHED]), failed(turn.observation))
     told: dict[tuple[str, str], tuple[Field, Said]] = {}
-    for said in _effects(turn, done, heard, known):
+    for said in () if act.failed else _effects(turn, done, heard, known):
         told[said.entity, said.attribute] = ("action", said)
     for said in heard.states:
         told.pop((said.entity, said.attribute), None)
         told[said.entity, said.attribute] = ("observation", said)
-    act = Doing(done.act.kind, named, name_of(turn.action[:SEARCHED]), failed(turn.observation))
     facts = []
     for (entity, attribute), (field, said) in told.items():
         latest = known.latest.get(entity, {}).get(attribute)
@@ -192,10 +192,8 @@ def _facts(turn: Turn, done: Did, heard: Heard, named: set[str], known: Known) -
 
 
 def _effects(turn: Turn, done: Did, heard: Heard, known: Known) -> list[Said]:
-    """What the action changes by its own words, if the observation does not say that it failed."""
+    """What the action changes by its own words, of one whose observation does not say that it failed."""
     act, observation = done.act, turn.observation
-    if failed(observation):
-        return []
     found = [said._replace(done=True) for said in done.writes]
     if act.kind == "use":
         phrase = " ".join(readable(turn.action[:SEARCHED]).split())[:60]

@@ -55,10 +55,15 @@ class Outbox:
         return f"llm:{self.extractor.name}" if self.extractor else ""
 
     @property
+    def embedding(self) -> str:
+        """The name of the embedder's work."""
+        return f"embed:{self.space.name}" if self.space else ""
+
+    @property
     def works(self) -> tuple[str, ...]:
-        """Names of the works."""
+        """Names of what is noted with a turn; a quick embedder is not."""
         slow = self.space is not None and not self.space.quick
-        return (*((f"embed:{self.space.name}",) if slow and self.space else ()), *((self.maker,) if self.maker else ()))
+        return tuple(name for name in (self.embedding if slow else "", self.maker) if name)
 
     def added(self, tables: Tables, run: Run, turns: Sequence[Turn]) -> None:
         """Embed turns that were written, or note it as work; extraction also for the turns that now follow them."""
@@ -74,7 +79,7 @@ class Outbox:
     def queue_missing(self, tables: Tables) -> None:
         """Note work on turns that were added without this embedder or extractor."""
         if self.space:
-            tables.queue_missing(f"embed:{self.space.name}", "vector", "space", self.space.name)
+            tables.queue_missing(self.embedding, "vector", "space", self.space.name)
         if self.extractor:
             tables.queue_missing(self.maker, "output", "model", self.maker)
 
@@ -94,8 +99,7 @@ async def work(
     done, failed, errors = 0, 0, dict[str, None]()
     with engine.write() as tx:
         outbox.queue_missing(Tables(tx))
-    works = [*((f"embed:{outbox.space.name}",) if outbox.space else ()), *((outbox.maker,) if outbox.extractor else ())]
-    for name in works:
+    for name in filter(None, (outbox.embedding, outbox.maker)):
         after, left = -1, limit
         while left is None or left > 0:
             with engine.read() as tx:
@@ -133,19 +137,24 @@ async def work(
     return Worked(done, failed, tuple(errors))
 
 
+def _at(place: int) -> tuple[Run, int]:
+    """The run of a turn's place, of which only the identity is known, and the turn's number."""
+    return Run(place >> 32, 0, 0, 0, MOST, None), place & MOST
+
+
 def _pair(tables: Tables, place: int) -> tuple[Turn, Turn | None] | None:
     """A turn with the one before it, if it is there."""
-    name = tables.name(place >> 32)
+    run, number = _at(place)
+    name = tables.name(run.id)
     if name is None:
         return None
-    run, number = Run(place >> 32, 0, 0, 0, MOST, None), place & MOST
     found = tables.turns(run, name, number, number)
     return (found[0], tables.before(run, name, number)) if found else None
 
 
 def _said(tables: Tables, work: str, place: int, pair: tuple[Turn, Turn | None]) -> bool:
     """Whether a model has said already what it would be asked, such as in an export."""
-    run, number = Run(place >> 32, 0, 0, 0, MOST, None), place & MOST
+    run, number = _at(place)
     return any(each.model == work and each.asked == asked(*pair) for each in tables.outputs(run, number, number))
 
 

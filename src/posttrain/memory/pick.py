@@ -10,7 +10,7 @@ import numpy as np
 
 from posttrain.memory.answer import Finding
 from posttrain.memory.deed import verbs
-from posttrain.memory.rows import Proof, Turn
+from posttrain.memory.rows import Field, Proof, Turn
 from posttrain.memory.view import View
 from posttrain.text import terms
 
@@ -46,6 +46,23 @@ class Window(NamedTuple):
     last: int
 
 
+def having(view: View, text: str, field: Field | None = None) -> np.ndarray:
+    """The turns that have all words of a text, or, where a field is given, have each of them in it.
+
+    Args:
+        view: The run.
+        text: Such as a name.
+        field: Of observations, what is new in them counts.
+    """
+    wanted = list(dict.fromkeys(terms(text)))
+    hits = view.hits(wanted)
+    found = hits.turn
+    if field is not None:
+        found = found[(hits.action if field == "action" else hits.news) > 0]
+    turn, count = np.unique(found, return_counts=True)
+    return turn[count == len(wanted)]
+
+
 def naming(view: View, name: str, window: Window, *, newest: bool = False) -> Iterator[Turn]:
     """The turns of a window whose action has all words of a name; read a few at a time.
 
@@ -55,21 +72,18 @@ def naming(view: View, name: str, window: Window, *, newest: bool = False) -> It
         window: Where to look.
         newest: Whether to begin with the last.
     """
-    wanted = list(dict.fromkeys(terms(name)))
-    hits = view.hits(wanted)
-    inside = (hits.action > 0) & (hits.turn >= window.first) & (hits.turn <= window.last)
-    turn, count = np.unique(hits.turn[inside], return_counts=True)
-    yield from _few(view, turn[count == len(wanted)].tolist() if wanted else [], newest)
+    yield from _few(view, having(view, name, "action"), window, newest)
 
 
 def acting(view: View, kinds: Collection[str], window: Window, *, newest: bool = False) -> Iterator[Turn]:
     """The turns of a window whose action has a verb of some kinds; read a few at a time."""
     hits = view.hits(verbs(frozenset(kinds)))
-    inside = (hits.action > 0) & (hits.turn >= window.first) & (hits.turn <= window.last)
-    yield from _few(view, np.unique(hits.turn[inside]).tolist(), newest)
+    yield from _few(view, np.unique(hits.turn[hits.action > 0]), window, newest)
 
 
-def _few(view: View, steps: list[int], newest: bool) -> Iterator[Turn]:
+def _few(view: View, turn: np.ndarray, window: Window, newest: bool) -> Iterator[Turn]:
+    """Those of some turns that lie in a window."""
+    steps = turn[(turn >= window.first) & (turn <= window.last)].tolist()
     if newest:
         steps.reverse()
     at, many = 0, FEW

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from posttrain.memory.address import Addresses, addresses
 from posttrain.memory.deed import asked
 from posttrain.memory.extract.said import AGENT, CARRIED, name_of
-from posttrain.memory.extract.words import DIRECTIONS, VERBS
+from posttrain.memory.extract.words import DIRECTIONS, VERBS, vocabulary
 from posttrain.memory.view import Lengths, View
-from posttrain.text import STOP, words_of
+from posttrain.text import STOP
 
 READ = 20_000
 """Characters of a question that are read."""
@@ -53,8 +53,9 @@ _LATER = re.compile(
 _NEXT = re.compile(
     r"\b(right after|directly after|immediately after|immediately followed|very next|next action|came after)\b", re.I
 )
-_MOVED = re.compile(r"\b(moved|change(?:d)? (?:its|their) (?:place|location|position)|relocated)\b", re.I)
-_MOVED_BY_HAND = re.compile(r"\bpicked up or put down\b", re.I)
+_MOVED = re.compile(
+    r"\b(moved|change(?:d)? (?:its|their) (?:place|location|position)|relocated|picked up or put down)\b", re.I
+)
 _FAILED = re.compile(r"\b(failed?|fails|failing|did not work|didn't work|unsuccessful|errors?)\b", re.I)
 _ENTERED = re.compile(r"\b(enter(?:ed)?|go into|went into|come into|came into|return(?:ed)? to|visit(?:ed|s)?)\b", re.I)
 _WORD = re.compile(r"\S+")
@@ -63,13 +64,10 @@ _COMMON = (
     STOP
     | DIRECTIONS
     | frozenset(VERBS)
-    | frozenset(
-        words_of(
-            "step steps turn turns action actions observation agent the a an it you time first last next place thing "
-            "things item items name number state all what which when where how was did in on at to of and or is as by "
-            "after before that from key room rooms into onto with off through open closed locked up down right left "
-            "more no not label notch inventory contents location"
-        )
+    | vocabulary(
+        "step steps turns action actions observation agent you time first last next thing things item items name "
+        "number state all after before key room rooms onto off through closed locked more no not label notch "
+        "inventory contents location"
     )
 )
 """Single words that are no name in a question."""
@@ -129,7 +127,6 @@ def plan(question: str, view: View, lengths: Lengths) -> Plan:
     def says(pattern: re.Pattern[str]) -> bool:
         return bool(pattern.search(where.rest))
 
-    moved = says(_MOVED) or says(_MOVED_BY_HAND)
     return Plan(
         where,
         where.rest,
@@ -144,7 +141,7 @@ def plan(question: str, view: View, lengths: Lengths) -> Plan:
         says(_LAST),
         says(_LATER),
         says(_NEXT),
-        moved,
+        says(_MOVED),
         says(_FAILED),
         says(_ENTERED),
     )

@@ -94,13 +94,18 @@ def bm25(hits: Hits, lengths: Lengths, asked: int) -> Lexical:
     rarities, scores = [], []
     for counts, length, b in ((hits.action, lengths.action, B_ACTION), (hits.news, lengths.news, B_NEWS)):
         documents = np.bincount(hits.term, counts > 0, asked) if asked else np.zeros(0)
-        rarity = np.log1p((len(length) - documents + 0.5) / (documents + 0.5))
+        rarity = _rarity(documents, len(length))
         mean = float(length.mean()) if len(length) else 0.0
         norm = K1 * (1 - b + b * length[at] / mean) if mean else np.ones(len(at))
         gains = np.where(counts > 0, rarity[hits.term] * counts * (K1 + 1) / (counts + norm), 0.0)
         scores.append(np.bincount(at, gains, len(length)))
         rarities.append(np.where(documents > 0, rarity, 0.0))
     return Lexical(scores[0], scores[1], np.maximum(*rarities))
+
+
+def _rarity(documents: np.ndarray, many: int) -> np.ndarray:
+    """The inverse document frequency of terms that so many of all turns have."""
+    return np.log1p((many - documents + 0.5) / (documents + 0.5))
 
 
 def signals(
@@ -204,7 +209,7 @@ def _linked(view: View, lengths: Lengths, anchors: np.ndarray) -> np.ndarray:
     rare = (spread >= 2) & (spread <= max(2, many // 4))
     kept = rare[hits.term]
     at = np.searchsorted(lengths.turn, hits.turn[kept])
-    gains = np.log1p((many - spread + 0.5) / (spread + 0.5))[hits.term[kept]]
+    gains = _rarity(spread, many)[hits.term[kept]]
     total = np.bincount(at, gains, many) / np.sqrt(4 + lengths.action + lengths.news)
     total[anchors] = 0.0
     return _unit(total)

@@ -57,6 +57,11 @@ class Output(NamedTuple):
     """See `fresh.rows_written`."""
 
 
+def _turn(name: str, row: Sequence[Any]) -> Turn:
+    """A turn of a run, from its place, action and observation."""
+    return Turn(name, row[0] & MOST, text_of(row[1]), text_of(row[2]))
+
+
 class Tables:
     """The rows of one transaction."""
 
@@ -113,7 +118,7 @@ class Tables:
             "SELECT id, action, observation FROM turn WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
             (run.place(max(first, 0)), run.place(min(last, MOST)), most),
         )
-        return [Turn(name, each[0] & MOST, text_of(each[1]), text_of(each[2])) for each in found]
+        return [_turn(name, each) for each in found]
 
     def before(self, run: Run, name: str, turn: int) -> Turn | None:
         """The turn before one, if there is one."""
@@ -121,7 +126,7 @@ class Tables:
             "SELECT id, action, observation FROM turn WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT 1",
             (run.place(0), run.place(turn)),
         )
-        return Turn(name, found[0][0] & MOST, text_of(found[0][1]), text_of(found[0][2])) if found else None
+        return _turn(name, found[0]) if found else None
 
     def supersede(self, run: Run, turn: int, action: bytes, observation: bytes) -> None:
         """Put another content in a turn's place, and keep the old one."""
@@ -174,7 +179,7 @@ class Tables:
         """Delete the rows of some turns from a table whose `id` is a turn's place."""
         self.execute(f"DELETE FROM {table} WHERE id BETWEEN ? AND ?", (run.place(first), run.place(last)))
 
-    def insert(self, table: str, rows: Sequence[Sequence[Any]] | Iterable[Sequence[Any]], columns: int) -> None:
+    def insert(self, table: str, rows: Iterable[Sequence[Any]], columns: int) -> None:
         """Many rows."""
         self.tx.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * columns)})", rows)
 
@@ -315,7 +320,7 @@ class Tables:
             rows = self.execute(
                 f"SELECT id, action, observation FROM turn WHERE id IN ({', '.join('?' * len(some))}) ORDER BY id", some
             )
-            found += [Turn(name, each[0] & MOST, text_of(each[1]), text_of(each[2])) for each in rows]
+            found += [_turn(name, each) for each in rows]
         return found
 
     def numbers(self, run: Run, first: int = 0, last: int = MOST, most: int = MOST) -> list[int]:

@@ -14,6 +14,8 @@ HOPS = 10
 """At most so many steps back."""
 WIDTH = 16
 """At most so many causes are followed at each step back, the latest first."""
+CHAINS = WIDTH * WIDTH
+"""At most so many chains of causes are followed at each step back, those of its foremost causes first."""
 SHOWN = 100
 """At most so many turns are given as evidence; findings have all."""
 
@@ -42,33 +44,33 @@ def why(view: View, turn: int, entity: str | None = None, hops: int = 2) -> Answ
     name = None if entity is None else name_of(entity)
     if name is not None and not view.named([name]):
         return nothing(_unknown(view, name))
-    chains: list[tuple[Edge, ...]] = []
+    longest: list[tuple[Edge, ...]] = []
     ends: list[tuple[Edge, ...]] = [()]
     reached, seen = {turn}, {turn}
+    scores = {turn: 1.0}
+    proofs: dict[int, set[Proof]] = {}
     for hop in range(hops):
         edges = [edge for edge in view.edges(targets=sorted(reached), kinds=["CAUSES"]) if edge.source < edge.target]
         if hop == 0 and name is not None:
             edges = [edge for edge in edges if name == edge.entity]
         edges = _preferred(edges)
-        ends = [(edge, *rest) for edge in edges for rest in ends if edge.target == (rest[0].source if rest else turn)]
-        chains += ends
+        for edge in edges:
+            scores.setdefault(edge.source, 1.0 / (2 + hop))
+            proofs.setdefault(edge.proof.turn, set()).add(edge.proof)
+        more = [(edge, *rest) for edge in edges for rest in ends if edge.target == (rest[0].source if rest else turn)]
+        del more[CHAINS:]
+        grown = {chain[1:] for chain in more}
+        longest += [chain for chain in ends if chain and chain not in grown]
+        ends = more
         reached = {edge.source for edge in edges} - seen
         seen |= reached
         if not reached:
             break
-    if not chains:
+    longest += ends
+    if not longest:
         made = f" that changed {name}" if name else ""
         return nothing(f"No earlier step{made} is known to have made step {turn} possible.")
-    longest = [
-        chain for chain in chains if not any(other != chain and other[-len(chain) :] == chain for other in chains)
-    ]
     findings = [Finding("chain", _told(chain), [e.source for e in chain] + [turn], _proofs(chain)) for chain in longest]
-    scores = {turn: 1.0}
-    proofs: dict[int, set[Proof]] = {}
-    for chain in chains:
-        for distance, edge in enumerate(reversed(chain), 1):
-            scores[edge.source] = max(scores.get(edge.source, 0.0), 1.0 / (1 + distance))
-            proofs.setdefault(edge.proof.turn, set()).add(edge.proof)
     return Answer(view.run, asked, view.until, _evidence(view, scores, proofs, "cause"), tuple(findings))
 
 
@@ -121,12 +123,8 @@ def _preferred(edges: Iterable[Edge]) -> list[Edge]:
 
 
 def _told(chain: Sequence[Edge]) -> str:
-    parts = [f"step {e.source} set the {e.other} of {e.entity}, which step {e.target} used" for e in chain]
-    return (
-        ("; ".join(parts) + ".").capitalize()
-        if len(parts) == 1
-        else "; ".join(parts)[:1].upper() + "; ".join(parts)[1:] + "."
-    )
+    told = "; ".join(f"step {e.source} set the {e.other} of {e.entity}, which step {e.target} used" for e in chain)
+    return f"{told[:1].upper()}{told[1:]}."
 
 
 def _proofs(chain: Sequence[Edge]) -> tuple[Proof, ...]:

@@ -60,11 +60,14 @@ class _Reader:
 
     def read(self) -> None:
         """All of it."""
-        text, at, end = self.text, 0, len(self.text)
+        at, end = 0, len(self.text)
         while at < end:
-            stop = text.find("\n", at)
-            stop = end if stop < 0 else stop
-            at = self._line(at, stop) + 1
+            at = self._line(at, self._stop(at)) + 1
+
+    def _stop(self, at: int) -> int:
+        """Where a line ends."""
+        stop = self.text.find("\n", at)
+        return len(self.text) if stop < 0 else stop
 
     def _line(self, start: int, stop: int) -> int:
         """Read what begins with a line; gives where it ends."""
@@ -83,8 +86,7 @@ class _Reader:
             node = literal(text, start + opened)
             if node is not None:
                 self._take(records.told(text, node), line not in self.seen)
-                after = text.find("\n", node.end)
-                return len(text) if after < 0 else after
+                return self._stop(node.end)
             self.tries -= 1
         if first in "|│┃┌╭╔├" or bare.startswith(("+-", "+=")):
             return self._table(start, stop)
@@ -112,8 +114,7 @@ class _Reader:
         """The lines from this one on that belong to a table."""
         text, spans = self.text, [(start, stop)]
         while stop < len(text):
-            after = text.find("\n", stop + 1)
-            after = len(text) if after < 0 else after
+            after = self._stop(stop + 1)
             if not belongs.match(text, stop + 1, after):
                 break
             spans.append((stop + 1, after))
@@ -138,8 +139,7 @@ class _Reader:
         spans, rows, last = [(start, stop)], [table.cells(text, start, stop, mark)], stop
         while last < len(text):
             first = last + 1
-            after = text.find("\n", first)
-            after = len(text) if after < 0 else after
+            after = self._stop(first)
             if text.count(mark, first, after) < count or text[first:after].isspace():
                 break
             if len(rows) <= table.ROWS:
@@ -164,14 +164,12 @@ class _Reader:
         spans: list[tuple[int, int]] = []
         at = stop + 1
         while at < after and len(spans) <= table.ROWS:
-            end = self.text.find("\n", at, after)
-            end = after if end < 0 else end
+            end = min(self._stop(at), after)
             if self.text[at:end].strip():
                 spans.append((at, end))
             at = end + 1
         self._rows([table.cells(self.text, *span, mark) for span in spans], spans)
-        end = self.text.find("\n", after)
-        return len(self.text) if end < 0 else end
+        return self._stop(after)
 
     def _rows(self, rows: list[list[table.Cell]], spans: list[tuple[int, int]]) -> None:
         if len(rows) > 1:

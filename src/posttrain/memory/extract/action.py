@@ -59,12 +59,13 @@ def did(action: str) -> Did:
     """What an action does."""
     text = readable(action)
     act, found, writes = Act(), [], []
+    statement = sql.is_sql(text)
     brace = text.find("{", 0, 200)
     node = literal(text, brace) if brace >= 0 else None
     if isinstance(node, Fields):
         act, writes = _tool(text, text[:brace], node)
         found += _values(node)
-    elif sql.is_sql(text):
+    elif statement:
         writes += sql.written(text)
     elif call := _CALL.match(text) if len(text) <= COMMAND else None:
         act = _call(text, call)
@@ -77,7 +78,9 @@ def did(action: str) -> Did:
         *(Named(each.name, each.start, each.end) for each in act.named),
         *(Named(said.entity, *said.named) for said in writes),
     ]
-    found += _named(text)
+    if statement:
+        found += sql.named(text[:LONGEST])
+    found += _named(text[:LONGEST])
     once: dict[str, Named] = {}
     for each in found:
         once.setdefault(each.entity, each)
@@ -85,9 +88,7 @@ def did(action: str) -> Did:
 
 
 def _named(text: str) -> Iterator[Named]:
-    text = text[:LONGEST]
-    if sql.is_sql(text):
-        yield from sql.named(text)
+    """What any text names, definitions and ids."""
     yield from names.named(text, 0, len(text))
     if "\n" in text or "def " in text:
         at = 0

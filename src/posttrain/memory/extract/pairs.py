@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from posttrain.memory.extract import prose
-from posttrain.memory.extract.phrase import nothing, thing
+from posttrain.memory.extract.phrase import nothing, place_of, thing
 from posttrain.memory.extract.records import key_of
 from posttrain.memory.extract.said import AGENT, CARRIED, PLACE, STATE, WORDY, Named, Said, name_of, value_of
 from posttrain.memory.extract.words import CARRY, EXITS, HOLDS, PLACES, STATES, STATUS, vocabulary
@@ -59,7 +59,7 @@ def header(text: str, start: int, end: int) -> Header | None:
         return Header("list", prose.HERE, span)
     if where := _IN.match(text, start, end):
         it = thing(text, *where.span("place"))
-        return Header("list", CARRIED if it.name in CARRY else it.name, (it.start, it.end)) if it else None
+        return Header("list", place_of(it.name), (it.start, it.end)) if it else None
     if holds := _CONTENTS.fullmatch(text, start, end):
         it = thing(text, *holds.span(holds.lastgroup or 0))
         return Header("list", it.name, (it.start, it.end)) if it else None
@@ -86,7 +86,7 @@ def _pair(text: str, start: int, end: int, owner: Header | None) -> Iterator[Sai
     if word in PLACES and value[1] - value[0] <= WORDY:
         if it := thing(text, *value):
             entity, named = (owner.name, owner.named) if owner and owner.kind == "entity" else (AGENT, key)
-            yield Said(entity, PLACE, CARRIED if it.name in CARRY else it.name, it.start, it.end, named)
+            yield Said(entity, PLACE, place_of(it.name), it.start, it.end, named)
     elif word in EXITS:
         yield from prose.exits(text, *value)
     elif opened and opened.kind == "list":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from posttrain.memory.extract.said import WORDY, name_of
-from posttrain.memory.extract.words import ADJECTIVES, NOTHING, vocabulary
+from posttrain.memory.extract.said import CARRIED, WORDY, name_of
+from posttrain.memory.extract.words import ADJECTIVES, CARRY, NOTHING, vocabulary
 
 _LEFT = re.compile(
     r"[\s\"'`“‘(\[*_]*(?:(?:an?|the|some|your|my|this|that|its|another|any)\s+(?=\S))?[\"'`“‘*_]*", re.IGNORECASE
@@ -31,6 +31,11 @@ class Thing(NamedTuple):
     end: int
     state: tuple[int, int] | None = None
     """The characters of its state."""
+
+
+def place_of(name: str) -> str:
+    """The place that a name stands for: what is in the agent's hands or bag is carried."""
+    return CARRIED if name in CARRY else name
 
 
 def thing(text: str, start: int, end: int) -> Thing | None:

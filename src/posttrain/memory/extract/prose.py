@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from posttrain.memory.extract.act import english
-from posttrain.memory.extract.phrase import Thing, nothing, stated, thing, things
+from posttrain.memory.extract.phrase import Thing, nothing, place_of, stated, thing, things
 from posttrain.memory.extract.said import AGENT, CARRIED, CONTENTS, PLACE, STATE, Said, value_of
-from posttrain.memory.extract.words import CARRY, DIRECTIONS, STATES, vocabulary
+from posttrain.memory.extract.words import DIRECTIONS, STATES, vocabulary
 
 HERE = "\x00here"
 """Stands for the place of the agent, which only the dispatcher knows."""
@@ -126,10 +126,6 @@ def _said(text: str, entity: str, attribute: str, start: int, end: int, named: t
     return Said(entity, attribute, value_of(text[start:end]), start, end, named)
 
 
-def _place(each: Thing) -> str:
-    return CARRIED if each.name in CARRY else each.name
-
-
 def _you(text: str, start: int, end: int) -> Iterator[Said]:
     at = _YOU.match(text, start, end)
     if not at:
@@ -169,8 +165,8 @@ def _did(text: str, start: int, end: int) -> Iterator[Said]:
         span = (each.start, each.end)
         where = (act.place.start, act.place.end) if act.place and value == act.place.name else span
         yield Said(each.name, attribute, value, *where, span, True)
-    for each in (act.tool,) if act.tool else ():
-        yield Said(each.name, "", "", each.start, each.end, (each.start, each.end), True)
+    if tool := act.tool:
+        yield Said(tool.name, "", "", tool.start, tool.end, (tool.start, tool.end), True)
     if reveal:
         last = act.things[-1]
         yield from located(text, reveal.end(), end, last.name, (last.start, last.end))
@@ -181,7 +177,7 @@ def _seen(text: str, start: int, end: int) -> Iterator[Said]:
     placed = max(_PLACED.finditer(text, start, end), key=re.Match.start, default=None)
     it = thing(text, placed.end(), end) if placed else None
     if placed and it and it.name not in ("floor", "ground", "room", "corner"):
-        yield from located(text, start, placed.start(), _place(it), (it.start, it.end))
+        yield from located(text, start, placed.start(), place_of(it.name), (it.start, it.end))
     else:
         yield from located(text, start, placed.start() if placed else end, HERE, (start, start))
 
@@ -218,7 +214,7 @@ def _held(text: str, hold: re.Match[str], end: int) -> Iterator[Said]:
         return
     it = thing(text, *hold.span("place")) if hold["place"] else None
     if it:
-        yield from located(text, hold.end(), end, _place(it), (it.start, it.end))
+        yield from located(text, hold.end(), end, place_of(it.name), (it.start, it.end))
 
 
 def exits(text: str, start: int, end: int) -> Iterator[Said]:
@@ -281,11 +277,7 @@ def _like(text: str, start: int, end: int) -> Iterator[Said]:
             yield _said(text, it.name, verb, *_unquoted(text, head, tail), span)
     elif verb in _ONLY or verb == "has been":
         yield from _complement(text, it, head, tail)
-    elif (
-        verb not in ("looks", "feels", "smells", "has been")
-        and (what := thing(text, head, tail))
-        and what.name.count(" ") < 5
-    ):
+    elif verb not in ("looks", "feels", "smells") and (what := thing(text, head, tail)) and what.name.count(" ") < 5:
         yield Said(it.name, verb, what.name, what.start, what.end, span)
 
 
@@ -302,7 +294,7 @@ def _complement(text: str, it: Thing, start: int, end: int) -> Iterator[Said]:
     elif where := _WHERE.match(text, start, end):
         place = thing(text, where.end(), end)
         if place and place.name.count(" ") < 6:
-            yield Said(it.name, PLACE, _place(place), place.start, place.end, span)
+            yield Said(it.name, PLACE, place_of(place.name), place.start, place.end, span)
     else:
         comma = text.find(",", start, end)
         end = comma if comma > start else end

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from posttrain.memory.extract.literal import Fields, Items, Node, Value
-from posttrain.memory.extract.phrase import stated
+from posttrain.memory.extract.phrase import place_of, stated
 from posttrain.memory.extract.prose import HERE
 from posttrain.memory.extract.said import (
     AGENT,
@@ -155,8 +155,7 @@ def _scalar(text: str, key: Value, word: str, value: Value, owner: Owner) -> Ite
         return
     if word in PLACES and value.end - value.start <= WORDY:
         entity = owner.entity or AGENT
-        place = name_of(value.text)
-        place = CARRIED if place in CARRY else place
+        place = place_of(name_of(value.text))
         yield Said(entity, PLACE, place, value.start, value.end, owner.named if owner.entity else span)
         return
     entity, named = (owner.entity, owner.named) if owner.entity else (name_of(key.text), span)

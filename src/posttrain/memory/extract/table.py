@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from posttrain.memory.extract.literal import Fields, Value
 from posttrain.memory.extract.records import key_of, told
-from posttrain.memory.extract.said import WORDY, Named, Said, name_of, value_of
+from posttrain.memory.extract.said import PLACE, STATE, WORDY, Named, Said, name_of, value_of
 from posttrain.memory.extract.words import DIRECTIONS, NAMES, PLACES, STATUS
 
 ROWS = 100
@@ -96,9 +96,9 @@ def _row(
             continue
         raw = text[slice(*cell)]
         if words[place] in PLACES:
-            yield Said(entity, "location", name_of(raw), *cell, named)
+            yield Said(entity, PLACE, name_of(raw), *cell, named)
         else:
-            attribute = "state" if words[place] in STATUS else name_of(names[place])
+            attribute = STATE if words[place] in STATUS else name_of(names[place])
             yield Said(entity, attribute or f"column {place + 1}", value_of(raw), *cell, named)
 
 

@@ -9,7 +9,7 @@ from posttrain.text import words_of
 
 def vocabulary(words: str) -> frozenset[str]:
     """The words of a list that is written as one text."""
-    return frozenset(words.split())
+    return frozenset(words_of(words))
 
 
 _KINDS = {
