@@ -78,6 +78,8 @@ class Known:
     def __init__(self) -> None:
         self.latest: dict[str, dict[str, Fact]] = {}
         self.names: set[str] = set()
+        self.heads: dict[str, int] = {}
+        """First words of names, each with the number of words of the longest such name."""
         self.carried: set[str] = set()
         """Entities whose latest location is the inventory."""
         self.movers: dict[str, set[tuple[str, str]]] = {}
@@ -90,14 +92,14 @@ class Known:
         for fact in sorted(facts, key=lambda fact: fact.turn):
             if fact.by == RULES:
                 known._keep(fact)
-        known.names.update(names)
+        known._call(names)
         return known
 
     def take(self, found: Found) -> None:
         """Go on to the state after a turn."""
         for fact in found.facts:
             self._keep(fact)
-        self.names.update(posting.entity for posting in found.postings)
+        self._call(posting.entity for posting in found.postings)
 
     def value(self, entity: str, attribute: str) -> str | None:
         """The latest value of a state, if there is one."""
@@ -115,10 +117,18 @@ class Known:
         turns = [use.turn for use in uses if use and latest and use.turn > latest.turn]
         return max(turns, default=None)
 
+    def _call(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.names:
+                self.names.add(name)
+                words = _WORD.findall(name)[:WORDS]
+                if words and len(words) > self.heads.get(words[0], 0):
+                    self.heads[words[0]] = len(words)
+
     def _keep(self, fact: Fact) -> None:
         before = self.latest.setdefault(fact.entity, {}).get(fact.attribute)
         self.latest[fact.entity][fact.attribute] = fact
-        self.names.add(fact.entity)
+        self._call([fact.entity])
         if fact.attribute == PLACE:
             if fact.value == CARRIED:
                 self.carried.add(fact.entity)
@@ -158,7 +168,8 @@ def _named(turn: Turn, done: Did, known: Known) -> list[Named]:
     found = {each.entity: each for each in done.names}
     words = list(_WORD.finditer(turn.action, 0, SEARCHED))
     for place, word in enumerate(words):
-        for last in range(min(place + WORDS, len(words)) - 1, place - 1, -1):
+        longest = known.heads.get(word[0].casefold(), 0)
+        for last in range(min(place + longest, len(words)) - 1, place - 1, -1):
             start, end = word.start(), words[last].end()
             name = name_of(turn.action[start:end])
             if name in known.names and name not in found and not (last == place and len(name) < 3):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from posttrain.memory.extract.said import WORDY, Named, name_of
 
 _NAME = re.compile(
+    r"""(?:\b(?=\w)|(?=[~./+\-\#"'`]|http))(?:"""
     r"""https?://[^\s"'<>)\]}]{1,300}+"""
     r"""|(?<![\w/.])(?:~|\.{1,2})?/(?:[\w.@+\-]+/?){1,24}+"""
     r"""|\b(?<!\w-)[\w\-]{1,100}+(?:/[\w.\-]+)+"""
@@ -16,7 +17,7 @@ _NAME = re.compile(
     r"""|\b[A-Za-z]\w*_\w+\b|\b_\w*[A-Za-z]\w*\b"""
     r"""|\b[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]*)+\b"""
     r"""|\b[A-Za-z]{1,12}[-#]?\d[\w\-]*\b|\#\d+\b|\b0x[0-9a-fA-F]+\b|\b[0-9a-f]{7,40}\b|\b\d{4,}\b"""
-    r"""|"(?P<double>[^"\\\n]{2,60})"|'(?P<single>[^'\\\n]{2,60})'(?!\w)|`(?P<back>[^`\n]{2,60})`""",
+    r"""|"(?P<double>[^"\\\n]{2,60})"|'(?P<single>[^'\\\n]{2,60})'(?!\w)|`(?P<back>[^`\n]{2,60})`)""",
 )
 
 
