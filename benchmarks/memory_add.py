@@ -1,7 +1,7 @@
 """What it costs to keep a turn: time of a durable add, bytes per raw byte, time to open; and to ask one long run.
 
-The turns are those of the AMA-Bench sample where it is at hand (POSTTRAIN_DATA), else a made-up log of the same mean
-length. Every part runs in a process of its own, in a folder of its own.
+The turns are those of the AMA-Bench sample (POSTTRAIN_DATA, by default ../shared/data); where it is not at hand nothing
+is measured. Every part runs in a process of its own, in a folder of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -20,10 +19,7 @@ from typing import Any
 
 import numpy as np
 
-WORDS = (
-    *("open", "close", "take", "put", "look", "door", "chest", "key", "lamp"),
-    *("file", "error", "test", "line", "page", "click", "row", "value", "room"),
-)
+SAMPLE = Path(os.environ.get("POSTTRAIN_DATA", "../shared/data")) / "ama_bench_sample" / "episodes.jsonl"
 QUESTIONS = (
     "What did the agent do at step 12?",
     "Which earlier step made opening the chest possible?",
@@ -34,6 +30,8 @@ QUESTIONS = (
 
 def measure() -> dict[str, Any]:
     """Milliseconds, bytes and ratios."""
+    if not SAMPLE.is_file():
+        return {"skipped": f"no file at {SAMPLE}; set POSTTRAIN_DATA"}
     found = {f"add_{durability}": _in_a_process("add", durability) for durability in ("process", "power")}
     found["add_process"] |= {"p50_at_most": 0.5, "p95_at_most": 3.0, "bytes_per_raw_byte_at_most": 4.0}
     return {**found, "of_which_reading": _in_a_process("read"), "long_run": _in_a_process("long", "20000")}
@@ -41,6 +39,8 @@ def measure() -> dict[str, Any]:
 
 def rows(found: dict[str, Any]) -> list[tuple[str, float, float]]:
     """Lines of the table: what, measured, at most."""
+    if "skipped" in found:
+        return []
     add = found["add_process"]
     return [
         ("memory: a durable add, p50, ms", add["p50_ms"], add["p50_at_most"]),
@@ -57,23 +57,14 @@ def _in_a_process(*arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _log() -> tuple[str, list[tuple[str, int, str, str]]]:
-    """What the turns are, and run, number, action and observation of each."""
-    path = Path(os.environ.get("POSTTRAIN_DATA", "/nonexistent")) / "ama_bench_sample" / "episodes.jsonl"
-    if path.is_file():
-        episodes = [json.loads(line) for line in path.read_text().splitlines()]
-        return "AMA-Bench sample", [
-            (episode["episode_id"], turn["turn_idx"], turn["action"] or "", turn["observation"] or "")
-            for episode in episodes
-            for turn in episode["trajectory"]
-        ]
-    draw = random.Random(0)
-    return "made up", [
-        (f"run {n // 78}", n % 78, " ".join(draw.choices(WORDS, k=4)), "\n".join(
-            f"{word} {draw.randrange(40)}: {draw.choice(WORDS)}" for word in draw.choices(WORDS, k=90)
-        ))
-        for n in range(4672)
-    ]  # fmt: skip
+def _log() -> list[tuple[str, int, str, str]]:
+    """Run, number, action and observation of each turn."""
+    episodes = [json.loads(line) for line in SAMPLE.read_text().splitlines()]
+    return [
+        (episode["episode_id"], turn["turn_idx"], turn["action"] or "", turn["observation"] or "")
+        for episode in episodes
+        for turn in episode["trajectory"]
+    ]
 
 
 def _read() -> dict[str, Any]:
@@ -83,7 +74,7 @@ def _read() -> dict[str, Any]:
     from posttrain.memory.rows import Turn
 
     seconds, known, before = [], Known(), None
-    for run, turn, action, observation in _log()[1]:
+    for run, turn, action, observation in _log():
         if before is not None and before.run != run:
             known, before = Known(), None
         given = Turn(run, turn, action, observation)
@@ -98,7 +89,7 @@ def _add(durability: str) -> dict[str, Any]:
     """One add after the other, each acknowledged."""
     from posttrain.memory import Memory
 
-    name, log = _log()
+    log = _log()
     raw = sum(
         len(text.encode("utf-8", "surrogatepass")) for *_, action, observation in log for text in (action, observation)
     )
@@ -121,7 +112,6 @@ def _add(durability: str) -> dict[str, Any]:
             "open_ms": round(1000 * float(np.median(opened)), 2),
             "turns": len(log),
             "mean_bytes": round(raw / len(log)),
-            "data": name,
         }
 
 
@@ -129,7 +119,7 @@ def _long(count: int) -> dict[str, Any]:
     """One run of so many turns: adds in batches, then questions."""
     from posttrain.memory import Memory, Turn
 
-    name, log = _log()
+    log = _log()
     turns = (Turn("long", n, action, text) for n, (*_, action, text) in zip(range(count), itertools.cycle(log)))
     with tempfile.TemporaryDirectory() as folder, Memory(Path(folder) / "agent.db") as memory:
         start = time.perf_counter()
@@ -149,7 +139,6 @@ def _long(count: int) -> dict[str, Any]:
             "first_add_after_opening_ms": round(1000 * cold, 1),
             "ask": _quantiles(seconds),
             "questions": len(seconds),
-            "data": name,
         }
 
 

@@ -217,7 +217,7 @@ def reopen(name: str, folder: Path, size: int) -> dict[str, Any]:
     """Opening in a process that has done nothing else; the library is read before the clock starts."""
     data = Data(folder)
     for module in {"Chroma": ("chromadb",), "LanceDB": ("lancedb", "pyarrow"), "mem0": ("mem0",)}.get(
-        name, ("posttrain.memory.memory", "posttrain.memory.ask")
+        name, ("posttrain.memory.memory", "posttrain.memory.retrieval.ask")
     ):
         __import__(module)
     begun = time.perf_counter()

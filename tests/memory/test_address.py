@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.memory.address import addresses
+from posttrain.memory.retrieval.address import addresses
 
 FIRST, LAST = 0, 149
 numbers = st.integers(FIRST, LAST)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loft import EVENTS, turns, view
 
-from posttrain.memory.ask import PARTS, ask
 from posttrain.memory.plain import PlainRun
+from posttrain.memory.retrieval.ask import PARTS, ask
 from posttrain.memory.rows import Turn
 from posttrain.text import tokens as count
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posttrain.memory.answer import Evidence
-from posttrain.memory.budget import CUT, cut, fitted
+from posttrain.memory.retrieval.budget import CUT, cut, fitted
 from posttrain.memory.rows import Proof
 from posttrain.text import tokens
 

@@ -15,9 +15,9 @@ from postgres_server import needs_postgres, server
 from posttrain.memory.added import RunChanged
 from posttrain.memory.memory import Memory
 from posttrain.memory.plain import PlainRun
-from posttrain.memory.postgres import Postgres
 from posttrain.memory.rows import Turn
-from posttrain.memory.sqlite import SQLite
+from posttrain.memory.store.postgres import Postgres
+from posttrain.memory.store.sqlite import SQLite
 
 numbers = itertools.count()
 
@@ -33,8 +33,8 @@ def memory(kind: str) -> Iterator[Memory]:
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Segments of 3 turns, of which 2 become one; and rows of all kinds."""
-    monkeypatch.setattr("posttrain.memory.upkeep.FOLD", 3)
-    monkeypatch.setattr("posttrain.memory.upkeep.JOIN", 2)
+    monkeypatch.setattr("posttrain.memory.store.upkeep.FOLD", 3)
+    monkeypatch.setattr("posttrain.memory.store.upkeep.JOIN", 2)
     monkeypatch.setattr("posttrain.memory.index.read", runs.read)
 
 
@@ -177,7 +177,7 @@ def test_a_view_whose_run_is_changed_before_its_end_says_so_and_questions_are_re
             found.add_many([late.pop()] if late else [])
             return before, view.hits(["door"]).turn.tolist()
 
-        monkeypatch.setattr(f"posttrain.memory.{question}.{question}", read)
+        monkeypatch.setattr(f"posttrain.memory.retrieval.{question}.{question}", read)
         assert getattr(found, question)("run", "door") == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
         with pytest.raises(RunChanged, match="take a new view"):
             view.lengths()

@@ -13,7 +13,7 @@ from posttrain.memory.consult import CALLS, SEEDS, TRIES, consult
 from posttrain.memory.fence import unfenced
 from posttrain.memory.offered import TOOLS, check, look
 from posttrain.memory.plain import PlainRun
-from posttrain.memory.walk import why
+from posttrain.memory.retrieval.walk import why
 
 LOG = [
     ("look", "You are in the hall. There is a chest here. The chest is closed."),

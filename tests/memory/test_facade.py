@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posttrain.memory import Memory, MemoryFileError, Refused, RunChanged, Turn, UnknownRun
-from posttrain.memory.sqlite import SQLite
+from posttrain.memory.store.sqlite import SQLite
 
 CHARACTERS = st.characters(codec=None, categories=None)
 
@@ -353,8 +353,8 @@ def test_a_file_of_something_else_is_not_imported(memory, tmp_path):
 def test_a_check_takes_no_late_turn_for_damage(order, late):
     """Wherever they come: before the segments, in the middle of one, in several, or after them."""
     with pytest.MonkeyPatch.context() as patch, Memory(":memory:") as memory:
-        patch.setattr("posttrain.memory.upkeep.FOLD", 3)
-        patch.setattr("posttrain.memory.upkeep.JOIN", 2)
+        patch.setattr("posttrain.memory.store.upkeep.FOLD", 3)
+        patch.setattr("posttrain.memory.store.upkeep.JOIN", 2)
         for turn in (turn for turn in order if turn not in late):
             memory.add("run", turn, action=f"open door {turn}")
         memory.view("run")

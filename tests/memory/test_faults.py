@@ -15,7 +15,7 @@ from faulty import Layer
 
 from posttrain.files import WriteError
 from posttrain.memory import Memory, MemoryFileError, RunChanged
-from posttrain.memory.sqlite import SQLite
+from posttrain.memory.store.sqlite import SQLite
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -24,8 +24,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 @pytest.fixture
 def small(monkeypatch):
     """Segments of 4 turns, of which 2 become one, so that few turns make all kinds of writes."""
-    monkeypatch.setattr("posttrain.memory.upkeep.FOLD", 4)
-    monkeypatch.setattr("posttrain.memory.upkeep.JOIN", 2)
+    monkeypatch.setattr("posttrain.memory.store.upkeep.FOLD", 4)
+    monkeypatch.setattr("posttrain.memory.store.upkeep.JOIN", 2)
 
 
 def process(*arguments: object) -> subprocess.Popen:

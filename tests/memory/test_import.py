@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from posttrain.memory import Memory, Refused, Turn
-from posttrain.memory.outputs import asked
 from posttrain.memory.rows import Edge, Fact, Posting, Proof
-from posttrain.memory.tables import Output, Tables
+from posttrain.memory.store.outputs import asked
+from posttrain.memory.store.tables import Output, Tables
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from([-1, 2**31, 10**30, 1.5, "x", "\ud800", ""]),

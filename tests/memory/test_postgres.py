@@ -9,7 +9,7 @@ from adder import made, put
 from postgres_server import Server, needs_postgres, server
 
 from posttrain.memory import Memory, MemoryFileError, RunChanged, Turn
-from posttrain.memory.postgres import Postgres
+from posttrain.memory.store.postgres import Postgres
 
 pytestmark = needs_postgres
 

@@ -3,8 +3,8 @@
 import pytest
 from loft import view
 
-from posttrain.memory.deed import deed
-from posttrain.memory.question import named, named_each, plan
+from posttrain.memory.retrieval.deed import deed
+from posttrain.memory.retrieval.question import named, named_each, plan
 
 
 def planned(question):

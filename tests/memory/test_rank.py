@@ -8,11 +8,11 @@ import pytest
 from loft import turns, view
 
 from posttrain.embedding import HashedNGrams
-from posttrain.memory import rank
-from posttrain.memory.address import addresses
-from posttrain.memory.ask import ask
 from posttrain.memory.embedders import Space
 from posttrain.memory.plain import PlainRun
+from posttrain.memory.retrieval import rank
+from posttrain.memory.retrieval.address import addresses
+from posttrain.memory.retrieval.ask import ask
 from posttrain.memory.rows import Turn
 from posttrain.text import news, terms
 

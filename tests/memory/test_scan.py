@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from loft import turns, view
 
 from posttrain.memory.plain import PlainRun
+from posttrain.memory.retrieval.scan import CHUNK, scan
 from posttrain.memory.rows import Turn
-from posttrain.memory.scan import CHUNK, scan
 
 words = st.sampled_from(["lamp", "Lamp", "red", "re", "oak chest", "a.b", "(x", "ox", "ß", "İ"])
 texts = st.lists(words, max_size=4).map(" ".join)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posttrain.memory.columns import form_of, packed, record, unpacked
 from posttrain.memory.index import entries
-from posttrain.memory.segment import Segment, fold, joined
+from posttrain.memory.store.columns import form_of, packed, record, unpacked
+from posttrain.memory.store.segment import Segment, fold, joined
 
 NUMBER = st.one_of(st.integers(-3, 3), st.integers(0, 300), st.integers(-70_000, 70_000), st.integers(-(2**40), 2**40))
 

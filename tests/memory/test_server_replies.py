@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posttrain.memory.answer import Answer, Evidence, Finding
-from posttrain.memory.budget import CUT, cut
 from posttrain.memory.fence import unfenced
 from posttrain.memory.plain import PlainRun
+from posttrain.memory.retrieval.budget import CUT, cut
 from posttrain.memory.rows import Proof, Turn
 from posttrain.memory.server.replies import FINDINGS, Changed, answer_of, listed, placed, sendable
 

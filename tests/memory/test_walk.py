@@ -4,7 +4,7 @@ import pytest
 from loft import turns, view
 
 from posttrain.memory.plain import PlainRun
-from posttrain.memory.walk import timeline, why
+from posttrain.memory.retrieval.walk import timeline, why
 
 
 def chains(answer):

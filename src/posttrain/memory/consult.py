@@ -28,7 +28,7 @@ from posttrain.memory.answer import Answer, Evidence, Finding
 from posttrain.memory.embedders import Space
 from posttrain.memory.extract.model import object_in
 from posttrain.memory.offered import LANGUAGE, SCAN, TOOLS, call_of, check, look
-from posttrain.memory.question import READ, plan
+from posttrain.memory.retrieval.question import READ, plan
 from posttrain.memory.server.replies import answer_of, sendable
 from posttrain.memory.view import View
 from posttrain.trajectory import Malformed, Message

@@ -10,22 +10,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from posttrain.embedding import Embedder
-from posttrain.memory import outbox, portable
 from posttrain.memory.added import Added, Refused, RunChanged
 from posttrain.memory.answer import Answer
-from posttrain.memory.check import check
 from posttrain.memory.embedders import space_of
-from posttrain.memory.engine import Durability, Engine
-from posttrain.memory.outbox import Extractor, Outbox, Worked
 from posttrain.memory.rows import Turn
-from posttrain.memory.stored import Lookups, StoredView
-from posttrain.memory.tables import Tables
-from posttrain.memory.upkeep import States, Upkeep
+from posttrain.memory.store import outbox, portable
+from posttrain.memory.store.check import check
+from posttrain.memory.store.engine import Durability, Engine
+from posttrain.memory.store.outbox import Extractor, Outbox, Worked
+from posttrain.memory.store.stored import Lookups, StoredView
+from posttrain.memory.store.tables import Tables
+from posttrain.memory.store.upkeep import States, Upkeep
+from posttrain.memory.store.writing import Writing, check_turn
 from posttrain.memory.view import View
-from posttrain.memory.writing import Writing, check_turn
 
 if TYPE_CHECKING:
-    from posttrain.memory.scan import Query
+    from posttrain.memory.retrieval.scan import Query
 
 TRIES = 20
 """So often a question is read again, if late turns come in between."""
@@ -158,7 +158,7 @@ class Memory:
             as_of: As was known after this turn; None is now.
             explain: Tell every signal that was used.
         """
-        from posttrain.memory.ask import ask
+        from posttrain.memory.retrieval.ask import ask
 
         space = self.outbox.space
         return self._read(
@@ -167,19 +167,19 @@ class Memory:
 
     def timeline(self, run: str, entity: str, *, attribute: str | None = None, as_of: int | None = None) -> Answer:
         """The versions of an entity's states, in order."""
-        from posttrain.memory.walk import timeline
+        from posttrain.memory.retrieval.walk import timeline
 
         return self._read(run, as_of, lambda view: timeline(view, entity, attribute=attribute))
 
     def why(self, run: str, turn: int, *, entity: str | None = None, hops: int = 2, as_of: int | None = None) -> Answer:
         """The earlier turns that made a turn possible."""
-        from posttrain.memory.walk import why
+        from posttrain.memory.retrieval.walk import why
 
         return self._read(run, as_of, lambda view: why(view, turn, entity=entity, hops=hops))
 
     def scan(self, run: str, query: str | Query, *, as_of: int | None = None) -> Answer:
         """Count or list over all turns of a run."""
-        from posttrain.memory.scan import scan
+        from posttrain.memory.retrieval.scan import scan
 
         return self._read(run, as_of, lambda view: scan(view, query))
 
@@ -292,10 +292,10 @@ def engine_of(where: str | Path, durability: Durability) -> Engine:
     if durability not in ("process", "power"):
         raise ValueError(f"durability={durability!r} is unknown; use 'process' or 'power'.")
     if str(where).startswith(("postgresql://", "postgres://")):
-        from posttrain.memory.postgres import Postgres
+        from posttrain.memory.store.postgres import Postgres
 
         return Postgres(str(where))
-    from posttrain.memory.sqlite import SQLite
+    from posttrain.memory.store.sqlite import SQLite
 
     return SQLite(where, durability)
 

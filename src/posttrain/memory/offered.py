@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from posttrain.memory.answer import Answer
-from posttrain.memory.ask import ask
 from posttrain.memory.embedders import Space
-from posttrain.memory.scan import LANGUAGE, read, scan
+from posttrain.memory.retrieval.ask import ask
+from posttrain.memory.retrieval.scan import LANGUAGE, read, scan
+from posttrain.memory.retrieval.walk import HOPS, timeline, why
 from posttrain.memory.view import View
-from posttrain.memory.walk import HOPS, timeline, why
 from posttrain.trajectory import Malformed, ToolCall, tool_calls
 
 

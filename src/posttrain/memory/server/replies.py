@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from posttrain.memory.added import Added
 from posttrain.memory.answer import Answer, Evidence, Finding
-from posttrain.memory.budget import CUT, fitted
 from posttrain.memory.fence import Piece, fenced
+from posttrain.memory.retrieval.budget import CUT, fitted
 from posttrain.memory.rows import Field, Proof, Turn
 from posttrain.memory.view import View
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from posttrain.memory.added import Refused, UnknownRun
 from posttrain.memory.answer import Answer
 from posttrain.memory.memory import Memory
-from posttrain.memory.scan import LANGUAGE
+from posttrain.memory.retrieval.scan import LANGUAGE
 from posttrain.memory.server.arguments import (
     Add,
     Arguments,

@@ -34,7 +34,7 @@ class Ours:
 
     def ask(self, question: str, k: int, tokens: int | None = None) -> Answer:
         """The memory's answer."""
-        from posttrain.memory.ask import ask
+        from posttrain.memory.retrieval.ask import ask
 
         view = self._open().view(self.run)
         return ask(view, question, turns=k, tokens=tokens, without=self.without)

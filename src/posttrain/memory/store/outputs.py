@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any, get_args
 
-from posttrain.memory import fresh
 from posttrain.memory.rows import Edge, Entry, Field, Kind, Role, Turn
-from posttrain.memory.tables import MOST, Output, coded
+from posttrain.memory.store import fresh
+from posttrain.memory.store.tables import MOST, Output, coded
 
 
 def asked(turn: Turn, before: Turn | None) -> bytes:

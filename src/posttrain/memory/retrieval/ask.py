@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from posttrain.memory import rank
-from posttrain.memory.absent import absent
 from posttrain.memory.answer import Answer, Evidence, Finding
-from posttrain.memory.budget import fitted
-from posttrain.memory.cause import cause
 from posttrain.memory.embedders import Space
-from posttrain.memory.pick import Picked, Window
-from posttrain.memory.question import Plan, plan
+from posttrain.memory.retrieval import rank
+from posttrain.memory.retrieval.absent import absent
+from posttrain.memory.retrieval.budget import fitted
+from posttrain.memory.retrieval.cause import cause
+from posttrain.memory.retrieval.pick import Picked, Window
+from posttrain.memory.retrieval.question import Plan, plan
+from posttrain.memory.retrieval.state import state
+from posttrain.memory.retrieval.tally import earliest, tally
 from posttrain.memory.rows import Proof, Turn
-from posttrain.memory.state import state
-from posttrain.memory.tally import earliest, tally
 from posttrain.memory.view import Lengths, View
 
 PARTS = ("address", "edges", "time", "scan", "words", "vectors")

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from posttrain.memory.answer import Finding
-from posttrain.memory.deed import LOOKS, MOVES, deed, that
 from posttrain.memory.extract.said import AGENT, CONTENTS, PLACE, STATE
-from posttrain.memory.pick import Picked, Window, having, naming
-from posttrain.memory.question import Plan, named_each
+from posttrain.memory.retrieval.deed import LOOKS, MOVES, deed, that
+from posttrain.memory.retrieval.pick import Picked, Window, having, naming
+from posttrain.memory.retrieval.question import Plan, named_each
 from posttrain.memory.rows import Edge, Turn
 from posttrain.memory.view import View
 from posttrain.text import terms

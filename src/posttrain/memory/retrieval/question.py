@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from posttrain.memory.address import Addresses, addresses
-from posttrain.memory.deed import asked
 from posttrain.memory.extract.said import AGENT, CARRIED, name_of
 from posttrain.memory.extract.words import DIRECTIONS, VERBS, vocabulary
+from posttrain.memory.retrieval.address import Addresses, addresses
+from posttrain.memory.retrieval.deed import asked
 from posttrain.memory.view import Lengths, View
 from posttrain.text import STOP
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from posttrain.memory.engine import Transaction
 from posttrain.memory.rows import Turn
+from posttrain.memory.store.engine import Transaction
 
 MOST = (1 << 31) - 1
 """The largest number of a turn."""

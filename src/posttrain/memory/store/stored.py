@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from posttrain.memory.added import MemoryFileError, RunChanged, UnknownRun
-from posttrain.memory.engine import Engine
-from posttrain.memory.lookup import Lookup
 from posttrain.memory.rows import Edge, Fact, Kind, Posting, Turn
-from posttrain.memory.tables import Run, Tables
+from posttrain.memory.store.engine import Engine
+from posttrain.memory.store.lookup import Lookup
+from posttrain.memory.store.tables import Run, Tables
 from posttrain.memory.view import Hits, Lengths
 
 TRIES = 20

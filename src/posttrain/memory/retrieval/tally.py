@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 from posttrain.memory.answer import Finding
-from posttrain.memory.deed import EFFECTIVE, MOVES, deed, that, worked
 from posttrain.memory.extract.act import failed
 from posttrain.memory.extract.said import AGENT, PLACE
-from posttrain.memory.pick import Picked, Window, acting, naming
-from posttrain.memory.question import Plan
+from posttrain.memory.retrieval.deed import EFFECTIVE, MOVES, deed, that, worked
+from posttrain.memory.retrieval.pick import Picked, Window, acting, naming
+from posttrain.memory.retrieval.question import Plan
 from posttrain.memory.rows import Turn
 from posttrain.memory.view import View
 

@@ -7,14 +7,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from posttrain.memory import fresh
 from posttrain.memory.graph import Known
 from posttrain.memory.index import entry
-from posttrain.memory.lookup import Lookup
-from posttrain.memory.outputs import with_outputs
 from posttrain.memory.rows import RULES, Entry, Turn
-from posttrain.memory.segment import FOLD, JOIN, Segment, fold, joined
-from posttrain.memory.tables import MOST, Output, Run, Tables
+from posttrain.memory.store import fresh
+from posttrain.memory.store.lookup import Lookup
+from posttrain.memory.store.outputs import with_outputs
+from posttrain.memory.store.segment import FOLD, JOIN, Segment, fold, joined
+from posttrain.memory.store.tables import MOST, Output, Run, Tables
 
 STEP = 256
 """Turns that are read at once while many are indexed anew."""

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from posttrain.extras import need
-from posttrain.memory import schema
 from posttrain.memory.added import MemoryFileError
+from posttrain.memory.store import schema
 
 WORDS = {"serial": "BIGSERIAL PRIMARY KEY", "int": "BIGINT", "bytes": "BYTEA", "clustered": ""}
 

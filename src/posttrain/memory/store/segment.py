@@ -27,9 +27,9 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from posttrain.memory.columns import Form, form_of, packed, record, unpacked
 from posttrain.memory.rows import Edge, Entry, Fact, Field, Kind, Posting, Proof, Role
-from posttrain.memory.tables import coded, text_of
+from posttrain.memory.store.columns import Form, form_of, packed, record, unpacked
+from posttrain.memory.store.tables import coded, text_of
 
 FOLD = 64
 """Turns of a small segment."""

@@ -31,9 +31,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from posttrain.memory.answer import Answer, Evidence, Finding
-from posttrain.memory.deed import deed, kind_of
 from posttrain.memory.extract.act import failed
 from posttrain.memory.extract.said import name_of
+from posttrain.memory.retrieval.deed import deed, kind_of
 from posttrain.memory.rows import Fact, Field, Proof, Turn
 from posttrain.memory.view import View
 

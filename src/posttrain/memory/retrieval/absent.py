@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from posttrain.memory.extract.said import name_of
-from posttrain.memory.pick import having
-from posttrain.memory.question import Plan
+from posttrain.memory.retrieval.pick import having
+from posttrain.memory.retrieval.question import Plan
 from posttrain.memory.view import Lengths, View
 from posttrain.text import terms
 

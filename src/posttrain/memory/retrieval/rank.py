@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from posttrain.embedding import cosines
-from posttrain.memory.address import Addresses
 from posttrain.memory.embedders import Space
+from posttrain.memory.retrieval.address import Addresses
 from posttrain.memory.rows import Turn
 from posttrain.memory.view import Hits, Lengths, View
 from posttrain.text import terms

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from posttrain.memory.absent import nearest
 from posttrain.memory.answer import Answer, Evidence, Finding
 from posttrain.memory.extract.said import AGENT, name_of
+from posttrain.memory.retrieval.absent import nearest
 from posttrain.memory.rows import Edge, Proof
 from posttrain.memory.view import View
 

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from posttrain.memory import fresh
 from posttrain.memory.embedders import Space
-from posttrain.memory.engine import Engine
-from posttrain.memory.outputs import asked
 from posttrain.memory.rows import Edge, Fact, Posting, Turn
-from posttrain.memory.tables import MOST, Output, Run, Tables
-from posttrain.memory.upkeep import Upkeep
+from posttrain.memory.store import fresh
+from posttrain.memory.store.engine import Engine
+from posttrain.memory.store.outputs import asked
+from posttrain.memory.store.tables import MOST, Output, Run, Tables
+from posttrain.memory.store.upkeep import Upkeep
 
 Row: TypeAlias = Fact | Posting | Edge
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from posttrain.memory import fresh
 from posttrain.memory.graph import Known
 from posttrain.memory.index import entry
-from posttrain.memory.outputs import with_outputs
 from posttrain.memory.rows import Entry
-from posttrain.memory.schema import BY_TURN
-from posttrain.memory.segment import fold
-from posttrain.memory.tables import MOST, Run, Tables
+from posttrain.memory.store import fresh
+from posttrain.memory.store.outputs import with_outputs
+from posttrain.memory.store.schema import BY_TURN
+from posttrain.memory.store.segment import fold
+from posttrain.memory.store.tables import MOST, Run, Tables
 
 
 def check(tables: Tables) -> list[str]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from posttrain.extras import need
 from posttrain.files import WriteError
-from posttrain.memory import schema
 from posttrain.memory.added import MemoryFileError
-from posttrain.memory.engine import Durability
+from posttrain.memory.store import schema
+from posttrain.memory.store.engine import Durability
 
 OLDEST = (3, 51, 3)
 """Older versions can lose a commit when one process writes while another one checkpoints."""

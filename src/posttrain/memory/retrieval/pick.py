@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from posttrain.memory.answer import Finding
-from posttrain.memory.deed import verbs
+from posttrain.memory.retrieval.deed import verbs
 from posttrain.memory.rows import Field, Proof, Turn
 from posttrain.memory.view import View
 from posttrain.text import terms

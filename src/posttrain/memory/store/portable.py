@@ -11,12 +11,12 @@ from typing import Any
 
 from posttrain.files import whole
 from posttrain.memory.added import Added, Refused
-from posttrain.memory.engine import Engine
-from posttrain.memory.line import Line, plain
-from posttrain.memory.outputs import check_rows
 from posttrain.memory.rows import Turn
-from posttrain.memory.tables import MOST, Output, Run, Tables
-from posttrain.memory.writing import Writing
+from posttrain.memory.store.engine import Engine
+from posttrain.memory.store.line import Line, plain
+from posttrain.memory.store.outputs import check_rows
+from posttrain.memory.store.tables import MOST, Output, Run, Tables
+from posttrain.memory.store.writing import Writing
 
 FORMAT = 1
 """Of the lines."""

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from posttrain.memory.tables import MOST
+from posttrain.memory.store.tables import MOST
 
 
 def plain(text: str) -> Any:

@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from posttrain.memory.answer import Finding
-from posttrain.memory.deed import MOVES, deed, that
 from posttrain.memory.extract.said import AGENT, CARRIED, CONTENTS, PLACE, STATE
-from posttrain.memory.pick import Picked, Window, acting, naming
-from posttrain.memory.question import Plan
+from posttrain.memory.retrieval.deed import MOVES, deed, that
+from posttrain.memory.retrieval.pick import Picked, Window, acting, naming
+from posttrain.memory.retrieval.question import Plan
 from posttrain.memory.rows import Fact
 from posttrain.memory.view import View
 from posttrain.text import terms

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from posttrain.memory.added import Added, UnknownRun
-from posttrain.memory.outbox import Outbox
 from posttrain.memory.rows import Turn
-from posttrain.memory.tables import MOST, Output, Tables, coded
-from posttrain.memory.upkeep import States, Upkeep
+from posttrain.memory.store.outbox import Outbox
+from posttrain.memory.store.tables import MOST, Output, Tables, coded
+from posttrain.memory.store.upkeep import States, Upkeep
 
 
 class Writing:

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from posttrain.memory import fresh
 from posttrain.memory.rows import Edge, Entry, Fact, Kind, Posting
-from posttrain.memory.segment import Segment, rows_of
-from posttrain.memory.tables import MOST, Run, Tables, coded, text_of
+from posttrain.memory.store import fresh
+from posttrain.memory.store.segment import Segment, rows_of
+from posttrain.memory.store.tables import MOST, Run, Tables, coded, text_of
 from posttrain.memory.view import Hits, Lengths
 
 Row = TypeVar("Row", Fact, Posting)
