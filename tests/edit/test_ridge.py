@@ -66,7 +66,7 @@ def test_every_form_is_reduced_rank_regression(form, shape, rank):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("shape", "ridge"), itertools.product(SHAPES, [1e-6, 1e-2, 1.0]))
+@pytest.mark.parametrize(("shape", "ridge"), list(itertools.product(SHAPES, [1e-6, 1e-2, 1.0])))
 def test_the_spectrum_tells_the_loss_of_every_rank(form, shape, ridge):
     low, safe, gap = problem(shape)
     solver = Ridge(low, safe, form=form)
