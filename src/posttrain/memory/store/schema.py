@@ -12,7 +12,8 @@
 | `fresh` | words, facts, postings and edges of the last turns of each run, one by one | `turn`, `output` |
 | `segment`, `part` | those of the turns before, by what they are looked up by (`segment.py`) | `turn`, `output` |
 
-A turn is one number, run << 32 | turn, so that a run lies together. Texts are UTF-8 bytes, in which NUL characters and
+A turn is one number, run << 32 | turn, so that a run lies together. `vector` is not clustered: SQLite would give each
+vector a page of its own. Texts are UTF-8 bytes, in which NUL characters and
 lone surrogates survive.
 """
 
@@ -44,8 +45,8 @@ CREATE TABLE outbox (
     id {int} NOT NULL, work {bytes} NOT NULL, tries {int} NOT NULL DEFAULT 0, error {bytes}, PRIMARY KEY (id, work)
 ){clustered};
 CREATE TABLE vector (
-    space {bytes} NOT NULL, id {int} NOT NULL, numbers {bytes} NOT NULL, PRIMARY KEY (space, id)
-){clustered};
+    id {int} NOT NULL, space {bytes} NOT NULL, numbers {bytes} NOT NULL, PRIMARY KEY (id, space)
+);
 CREATE TABLE fresh (id {int} PRIMARY KEY, words {bytes} NOT NULL, graph {bytes} NOT NULL);
 CREATE TABLE segment (id {int} PRIMARY KEY, last {int} NOT NULL, form {bytes} NOT NULL, lengths {bytes} NOT NULL);
 CREATE TABLE part (id {int} NOT NULL, name {bytes} NOT NULL, rows {bytes} NOT NULL, PRIMARY KEY (id, name)){clustered};

@@ -14,6 +14,7 @@ from posttrain.memory.rows import Edge, Fact, Kind, Posting, Turn
 from posttrain.memory.store.engine import Engine
 from posttrain.memory.store.lookup import Lookup
 from posttrain.memory.store.tables import Run, Tables
+from posttrain.memory.store.vectors import Vectors
 from posttrain.memory.view import Hits, Lengths
 
 TRIES = 20
@@ -31,6 +32,7 @@ class Lookups:
 
     def __init__(self, engine: Engine, refresh: Callable[[str], None], most: int = 32) -> None:
         self.engine, self.refresh, self.most = engine, refresh, most
+        self.vectors = Vectors()
         self._lock = threading.Lock()
         self._known: OrderedDict[int, Lookup] = OrderedDict()
 
@@ -68,6 +70,7 @@ class Lookups:
         """Forget all: something was erased."""
         with self._lock:
             self._known.clear()
+        self.vectors.clear()
 
     def _lookup(self, tables: Tables, run: Run) -> Lookup:
         with self._lock:
@@ -162,8 +165,4 @@ class StoredView:
     def vectors(self, space: str) -> tuple[np.ndarray, np.ndarray]:
         """See `View.vectors`."""
         with self._lookups.reading(self.run, self._run) as (tables, lookup):
-            found = tables.vectors(lookup.run, space, self._end)
-        if not found:
-            return np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
-        matrix = np.frombuffer(b"".join(numbers for _, numbers in found), "<f4").reshape(len(found), -1)
-        return np.array([turn for turn, _ in found], np.int64), matrix
+            return self._lookups.vectors.of(tables, lookup.run, space, self._end)

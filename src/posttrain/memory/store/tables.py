@@ -263,20 +263,27 @@ class Tables:
 
     # Vectors, and what models have yet to do
 
-    def vectors(self, run: Run, space: str, last: int = MOST) -> list[tuple[int, bytes]]:
-        """Turn and vector, in order, up to a turn."""
-        if last < 0:
-            return []
+    def vectors(self, run: Run, space: str, after: int = -1) -> list[tuple[int, bytes]]:
+        """Turn and vector of the turns after one, in order."""
         found = self.execute(
-            "SELECT id, numbers FROM vector WHERE space = ? AND id BETWEEN ? AND ? ORDER BY id",
-            (coded(space), run.place(0), run.place(last)),
+            "SELECT id, numbers FROM vector WHERE id BETWEEN ? AND ? AND space = ? ORDER BY id",
+            (run.place(after + 1), run.place(MOST), coded(space)),
         )
         return [(each[0] & MOST, bytes(each[1])) for each in found]
+
+    def count_vectors(self, run: Run, space: str) -> int:
+        """How many turns have a vector."""
+        places = run.place(0), run.place(MOST)
+        found = self.execute(
+            "SELECT COUNT(*) FROM vector WHERE id BETWEEN ? AND ? AND space = ?", (*places, coded(space))
+        )
+        return found[0][0]
 
     def put_vectors(self, space: str, rows: Iterable[tuple[int, bytes]]) -> None:
         """Keep vectors, by the places of their turns; those that are there stay."""
         self.tx.executemany(
-            "INSERT INTO vector VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [(coded(space), *each) for each in rows]
+            "INSERT INTO vector VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(place, coded(space), numbers) for place, numbers in rows],
         )
 
     def queue(self, work: str, places: Iterable[int]) -> None:
