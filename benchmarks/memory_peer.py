@@ -9,6 +9,7 @@ SINGLE, which are added one by one; queries are filtered to a run. With `reopen`
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import os
 import sys
@@ -25,8 +26,8 @@ BULK = 2000
 class Data:
     """What every store is given."""
 
-    def __init__(self, folder: Path) -> None:
-        self.turns = [json.loads(line) for line in (folder / "texts.jsonl").open()]
+    def __init__(self, folder: Path, size: int) -> None:
+        self.turns = [json.loads(line) for line in itertools.islice((folder / "texts.jsonl").open(), size)]
         self.vectors = np.load(folder / "vectors.npy", mmap_mode="r")
         self.queries = [json.loads(line) for line in (folder / "queries.jsonl").open()]
         self.asked = np.load(folder / "asked.npy")
@@ -177,7 +178,7 @@ STORES: dict[str, Any] = {
 
 def measure(name: str, folder: Path, size: int, single: int) -> dict[str, Any]:
     """Load, add one by one, ask."""
-    data, store_folder = Data(folder), folder / "stores" / f"{name}-{size}"
+    data, store_folder = Data(folder, size), folder / "stores" / f"{name}-{size}"
     store = STORES[name](store_folder)
     loaded, begun = size - single, time.perf_counter()
     step = 1 if name == "mem0" else BULK
@@ -215,7 +216,7 @@ def _ask(store: Any, data: Data, size: int) -> dict[str, Any]:
 
 def reopen(name: str, folder: Path, size: int) -> dict[str, Any]:
     """Opening in a process that has done nothing else; the library is read before the clock starts."""
-    data = Data(folder)
+    data = Data(folder, size)
     for module in {"Chroma": ("chromadb",), "LanceDB": ("lancedb", "pyarrow"), "mem0": ("mem0",)}.get(
         name, ("posttrain.memory.memory", "posttrain.memory.retrieval.ask")
     ):
