@@ -94,7 +94,7 @@ def _fields(text: str, node: Fields, owner: Owner, depth: int) -> Iterator[Said 
     if _is_way(node):
         yield from _way(text, node)
         return
-    name = _name(node) if depth else None
+    name = _name(node)
     if name:
         owner = Owner(name_of(name.text), (name.start, name.end))
         yield Named(owner.entity, name.start, name.end)
@@ -127,6 +127,8 @@ def _field(text: str, key: Value, value: Node, owner: Owner, depth: int, record:
     elif value.pairs and not record and _plural(word) and _alike(value):
         for inner, each in value.pairs:
             yield from _fields_of(text, each, Owner(name_of(inner.text), (inner.start, inner.end)), depth + 2)
+    elif _name(value) and not owner.entity:
+        yield from _fields(text, value, owner, depth + 1)
     else:
         yield from _fields_of(text, value, _under(owner, name_of(key.text), span), depth + 1)
 
