@@ -38,6 +38,19 @@ def measure() -> dict[str, Any]:
     return {"context_forms": _forms(), "world_share": _share()}
 
 
+def rows(found: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Lines of the table: what, measured, at most; those of ScienceWorld only where there is Java."""
+    titles = {
+        ("context_forms", "full_over_window"): "episode of 30 steps, tokens of full / window form",
+        ("world_share", "share"): "rollout of 16 episodes, share of the world",
+    }
+    return [
+        (title, found[key][value], found[key]["at_most"])
+        for (key, value), title in titles.items()
+        if "skipped" not in found[key]
+    ]
+
+
 def _forms() -> dict[str, Any]:
     if shutil.which("java") is None:
         return {"skipped": "ScienceWorld needs Java"}

@@ -73,6 +73,19 @@ def measure(pairs: int = 7) -> dict[str, Any]:
     return found
 
 
+def rows(found: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Lines of the table: what, measured, at most; the authors' function only where it is at hand."""
+    titles = {
+        "credit_over_python": "HGPO's credit, 5,000 turns / per-row Python",
+        "credit_over_authors": "HGPO's credit, 5,000 turns / its authors' function",
+    }
+    shown = {key: title for key, title in titles.items() if "skipped" not in found[key]}
+    return [
+        *((title, found[key]["median"], found[key]["at_most"]) for key, title in shown.items()),
+        ("HGPO's credit, seconds for 100,000 turns", found["seconds_100000"], found["seconds_100000_at_most"]),
+    ]
+
+
 def batch(rows: int, seed: int = 0) -> Batch:
     """A walk through look-alike rooms; each task has 30 of them."""
     rng = random.Random(seed)

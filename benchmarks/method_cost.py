@@ -80,6 +80,16 @@ def measure(pairs: int = 7) -> dict[str, Any]:
     }
 
 
+def rows(found: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Lines of the table: what, measured, at most."""
+    titles = {
+        "ceeh_over_grpo": "step time, CEEH / GRPO",
+        "skill_scoring_over_plain": "scoring under 5 prompts / 5 plain passes",
+        "second_order_over_grpo": "step time, second order / GRPO on the same prompts",
+    }
+    return [(title, found[key]["median"], found[key]["at_most"]) for key, title in titles.items()]
+
+
 def _scoring(pairs: int) -> dict[str, float]:
     """Scoring under N prompts in one call, over N forward passes that project the completion and keep no more."""
     with tempfile.TemporaryDirectory() as folder:

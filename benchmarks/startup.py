@@ -27,6 +27,15 @@ def measure(pairs: int = 7) -> dict[str, Any]:
     }
 
 
+def rows(found: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Lines of the table: what, measured, at most."""
+    return [
+        ("import posttrain / import torch", found["import_posttrain_over_torch"], found["import_at_most"]),
+        ("import posttrain.rl / import torch", found["import_posttrain_rl_over_torch"], found["import_at_most"]),
+        ("posttrain --help, seconds", found["help_seconds"], found["help_at_most"]),
+    ]
+
+
 def _seconds(code: str) -> float:
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -53,6 +53,15 @@ def measure(pairs: int = 9) -> dict[str, Any]:
     }
 
 
+def rows(found: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Lines of the table: what, measured, at most."""
+    titles = {
+        "recipe_over_stock": "step time, RecipeTrainer / GRPOTrainer",
+        "rlad_over_grpo": "step time, RLAD / GRPO",
+    }
+    return [(title, found[key]["median"], found[key]["at_most"]) for key, title in titles.items()]
+
+
 def ratio(first: list[float], second: list[float]) -> dict[str, float]:
     """Median and range of the ratios of pairs."""
     ratios = sorted(a / b for a, b in zip(first, second, strict=True))

@@ -28,6 +28,11 @@ def measure() -> dict[str, Any]:
     }
 
 
+def rows(found: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Lines of the table: what, measured, at most."""
+    return [("teacher pass, peak memory / plain log_softmax", found["ratio"], found["at_most"])]
+
+
 def _in_a_process(kind: str) -> dict[str, float]:
     done = subprocess.run([sys.executable, "-m", "benchmarks.teacher_memory", kind], capture_output=True, text=True)
     if done.returncode:

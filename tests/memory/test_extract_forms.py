@@ -36,7 +36,8 @@ STATES = [
     # JSON and Python
     ('{"chest": {"state": "open", "size": 3}}', {("chest", "state", "open"), ("chest", "size", "3")}),
     ('[{"name": "lamp", "location": "desk", "lit": true}]', {("lamp", "location", "desk"), ("lamp", "lit", "true")}),
-    ('{"id": "ord-17", "status": "shipped", "total": 12}', {("ord-17", "status", "shipped"), ("ord-17", "total", "12")}),
+    ('{"id": "ord-17", "status": "shipped", "total": 12}',
+     {("ord-17", "status", "shipped"), ("ord-17", "total", "12")}),
     ('{"ok": true, "order": {"id": "ord-17", "status": "shipped"}}',
      {("ok", "value", "true"), ("ord-17", "status", "shipped")}),
     ("{'board': [[0, 2], [4, 8]], 'best': 8}",
