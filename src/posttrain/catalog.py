@@ -36,7 +36,7 @@ PAPERS = (
     Paper("Value-only tuning", "supervised tuning that keeps in-context learning", "2602.23197", "tune", "planned"),
     Paper("Sparse weight editing", "safety across languages by a closed-form edit", "2602.22554", "edit", "planned"),
     Paper("ThinkOmni", "a text reasoner guides an omni-modal model's decoding", "2602.23306", "decode", "planned"),
-    Paper("AMA-Bench, AMA-Agent", "long memory for agents, and its measure", "2602.22769", "memory", "in work", "ama"),
+    Paper("AMA-Bench, AMA-Agent", "long memory for agents, and its measure", "2602.22769", "memory", "ready", "ama"),
     Paper("AgentSentry", "find the injected instruction by its causal effect", "2602.22724", "guard", "planned"),
     Paper("CourtGuard", "judge an answer in a debate over the written policy", "2602.22557", "guard", "planned"),
     Paper("Silent Egress", "leaks through URL previews, and their stop", "2602.22450", "guard", "ready", "egress"),
