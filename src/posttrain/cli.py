@@ -1,17 +1,21 @@
-"""posttrain: train a language model by reward, guard it, compare methods, measure claims.
+"""posttrain: train a language model by reward, edit its weights, guard it, compare methods, measure claims.
 
 usage: posttrain COMMAND [...]
 
-  train RECIPE    train a model with a recipe, on your data set or on a task
-  compare ARM...  recipes side by side on a tiny student, on the same seeds
-  claims          re-measure the papers' claims and rewrite docs/claims.md
-  memory          turns of agents kept for good, with evidence for questions: add, ask, serve
-  guard egress    a gateway for what leaves an agent: serve, run, check, replay
-  bench egress    attacks that make an agent leak a secret, against every defence
-  bench agentdojo AgentDojo's suites, with and without a guard
-  bench ama       how much of long agent logs a memory gives back
-  zoo             the tiny models that ship with the package: list, build
-  doctor          versions, extras, and whether the engines' contracts hold
+  train RECIPE     train a model with a recipe, on your data set or on a task
+  compare ARM...   recipes side by side on a tiny student, on the same seeds
+  claims           re-measure the papers' claims and rewrite docs/claims.md
+  edit safety      refuse in other languages what is refused in English, by few weights; edit undo
+  tune value-only  supervised tuning that touches values alone
+  memory           turns of agents kept for good, with evidence for questions: add, ask, serve
+  guard egress     a gateway for what leaves an agent: serve, run, check, replay
+  bench egress     attacks that make an agent leak a secret, against every defence
+  bench agentdojo  AgentDojo's suites, with and without a guard
+  bench ama        how much of long agent logs a memory gives back
+  bench edit       an edit of weights where the truth is known
+  bench value-only what tuning by values alone keeps, in theory and in small models
+  zoo              the tiny models that ship with the package: list, build
+  doctor           versions, extras, and whether the engines' contracts hold
 
   posttrain COMMAND --help    says what a command takes
   --version                   the version
@@ -25,7 +29,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("train", "compare", "claims", "memory", "guard", "bench", "zoo", "doctor")
+COMMANDS = ("train", "compare", "claims", "edit", "tune", "memory", "guard", "bench", "zoo", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

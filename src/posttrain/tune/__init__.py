@@ -1,0 +1,52 @@
+"""Tuning that keeps what a model has: the values of attention alone, and reports of what was forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from posttrain.tune.arms import Arm, Sweep, Swept, equal_arms, sweep
+    from posttrain.tune.few_shot import FewShot, with_examples
+    from posttrain.tune.rows import check_confined, close_rows, confine, merge, open_rows
+    from posttrain.tune.scoring import AnswerScorer
+    from posttrain.tune.trainer import ValueOnlyTrainer
+    from posttrain.tune.value_only import ValueOnly, low_rank, value_only
+
+_HOMES = {
+    "arms": ("Arm", "Sweep", "Swept", "equal_arms", "sweep"),
+    "few_shot": ("FewShot", "with_examples"),
+    "rows": ("check_confined", "close_rows", "confine", "merge", "open_rows"),
+    "scoring": ("AnswerScorer",),
+    "trainer": ("ValueOnlyTrainer",),
+    "value_only": ("ValueOnly", "low_rank", "value_only"),
+}
+
+__all__ = [
+    "AnswerScorer",
+    "Arm",
+    "FewShot",
+    "Sweep",
+    "Swept",
+    "ValueOnly",
+    "ValueOnlyTrainer",
+    "check_confined",
+    "close_rows",
+    "confine",
+    "equal_arms",
+    "low_rank",
+    "merge",
+    "open_rows",
+    "sweep",
+    "value_only",
+    "with_examples",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Modules are read where a name is used first."""
+    for home, names in _HOMES.items():
+        if name in names:
+            from importlib import import_module
+
+            return getattr(import_module(f"posttrain.tune.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

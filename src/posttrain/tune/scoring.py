@@ -1,0 +1,114 @@
+"""Whether a model answers a question as it should, alone or after examples, without sampling.
+
+With the right answer as input, the model's most likely token at each place of it is what it would write there; greedy
+decoding gives the answer word for word if and only if all of them agree. So one forward pass judges an answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch.nn import functional
+
+from posttrain.tune.few_shot import FewShot, prompt_with
+
+Measure = Literal["right", "log-likelihood"]
+Row = Mapping[str, Any]
+
+
+class Encoded(NamedTuple):
+    """A question with its answer."""
+
+    ids: list[int]
+    """Of both."""
+    answer: int
+    """How many of them are the answer's."""
+
+
+class AnswerScorer:
+    """A scorer for `posttrain.tune.forgetting`: `scorer(model, task, shots)` gives one number per question.
+
+    Args:
+        tokenizer: Of the model.
+        questions: Task to its rows, with `prompt` and `completion`: texts or messages.
+        examples: Task to the rows that examples are drawn from; its other questions by default.
+        measure: 1 for an answer that greedy decoding gives word for word, else 0; or the answer's mean
+            log-likelihood per token, in nats.
+        few_shot: Its separator and seed are used.
+        batch: Questions per forward pass.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        questions: Mapping[str, Sequence[Row]],
+        examples: Mapping[str, Sequence[Row]] | None = None,
+        *,
+        measure: Measure = "right",
+        few_shot: FewShot | None = None,
+        batch: int = 16,
+    ) -> None:
+        self.tokenizer, self.questions = tokenizer, questions
+        self.examples = questions if examples is None else examples
+        self.measure: Measure = measure
+        self.few_shot, self.batch = few_shot or FewShot(), batch
+
+    def __call__(self, model: Any, task: str, shots: int) -> list[float]:
+        """One number per question of a task, after `shots` examples; the same examples whatever the model is."""
+        rows = self.questions[task]
+        encoded = [self._encoded(row, self._drawn(task, place, shots)) for place, row in enumerate(rows)]
+        values = [0.0] * len(rows)
+        order = sorted(range(len(rows)), key=lambda place: len(encoded[place].ids))
+        for start in range(0, len(order), self.batch):
+            places = order[start : start + self.batch]
+            for place, value in zip(places, _judged(model, [encoded[p] for p in places], self.measure), strict=True):
+                values[place] = value
+        return values
+
+    def _drawn(self, task: str, place: int, shots: int) -> list[Row]:
+        pool = [row for row in self.examples.get(task, []) if row is not self.questions[task][place]]
+        if len(pool) < shots:
+            raise ValueError(
+                f"The task {task!r} has {len(pool)} rows to draw examples from, and {shots} are asked for; lower the "
+                "shots, or add rows."
+            )
+        return random.Random(f"{self.few_shot.seed} {task} {place}").sample(pool, shots)
+
+    def _encoded(self, row: Row, examples: Sequence[Row]) -> Encoded:
+        prompt = prompt_with(row, examples, self.few_shot)
+        if isinstance(prompt, str):
+            before = self.tokenizer(prompt)["input_ids"]
+            whole = self.tokenizer(prompt + row["completion"])["input_ids"]
+        else:
+            text = self.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+            answer = "".join(turn["content"] for turn in row["completion"])
+            before = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            whole = self.tokenizer(text + answer, add_special_tokens=False)["input_ids"]
+        same = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
+        end = len(whole) - (len(whole) > same + 1 and whole[-1] == self.tokenizer.eos_token_id)
+        return Encoded(whole[:end], end - same)
+
+
+def _judged(model: Any, rows: Sequence[Encoded], measure: Measure) -> list[float]:
+    """One number per row, from one forward pass, padded on the right."""
+    device = model.get_input_embeddings().weight.device
+    width = max(len(row.ids) for row in rows)
+    ids = torch.tensor([[*row.ids, *[0] * (width - len(row.ids))] for row in rows], device=device)
+    mask = torch.tensor([[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows], device=device)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.float()
+    model.train(training)
+    found = []
+    for row, scores, tokens in zip(rows, logits, ids, strict=True):
+        end = len(row.ids)
+        answer, given = tokens[end - row.answer : end], scores[end - row.answer - 1 : end - 1]
+        if measure == "right":
+            found.append(float((given.argmax(-1) == answer).all()))
+        else:
+            found.append(float(-functional.cross_entropy(given, answer)))
+    return found

@@ -1,0 +1,123 @@
+"""`posttrain edit`: from files to a folder and back, and what users get wrong."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from commandline import refusal, write_rows
+from safetensors.torch import load_file
+
+import tiny
+from posttrain.cli import main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "edit"))
+import edit_models  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model and anchors on disk."""
+    folder = tmp_path_factory.mktemp("edit")
+    edit_models.model("phi3", dtype=torch.bfloat16).save_pretrained(folder / "model")
+    tiny.tokenizer(chat=True).save_pretrained(folder / "model")
+    found = edit_models.anchors(20)
+    write_rows(
+        folder / "a.jsonl",
+        [p._asdict() for kind in (found.harmful, found.harmless) for each in kind.values() for p in each],
+    )
+    return folder
+
+
+def flags(made, out, *more, **overrides):
+    given = {
+        "--model": made / "model",
+        "--anchors": made / "a.jsonl",
+        "--out": out,
+        "--layers": 1,
+        "--tolerance": "inf",
+    }
+    given |= {f"--{name}": value for name, value in overrides.items()}
+    return ["edit", "safety", *(str(x) for pair in given.items() for x in pair), *map(str, more)]
+
+
+def test_an_edited_model_is_undone_bit_for_bit(made, tmp_path, capfd):
+    out = tmp_path / "edited"
+    main(flags(made, out))
+    said = capfd.readouterr()
+    assert "layer 1 gate" in said.err
+    before, after = (load_file(folder / "model.safetensors") for folder in (made / "model", out))
+    assert [name for name in before if not torch.equal(before[name], after[name])] == [
+        "model.layers.1.mlp.gate_up_proj.weight"
+    ]
+    (out / "mine.txt").write_text("x")
+    main(["edit", "undo", str(out)])
+    restored = load_file(out / "model.safetensors")
+    assert all(torch.equal(before[name], restored[name]) for name in before)
+    left = {path.name for path in out.iterdir()}
+    assert left == {path.name for path in (made / "model").iterdir()} | {"mine.txt"}
+    assert "There is no" in refusal(capfd, "edit", "undo", out)
+
+
+def test_an_adapter_is_written(made, tmp_path):
+    main(flags(made, tmp_path / "lora", "--as", "lora"))
+    assert {path.name for path in (tmp_path / "lora").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "report.json",
+        "README.md",
+        "spectrum.png",
+    }
+    config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(made / "model")
+
+
+def test_an_edited_model_is_not_edited_again(made, tmp_path, capfd):
+    main(flags(made, tmp_path / "once"))
+    capfd.readouterr()
+    said = refusal(capfd, *flags(made, tmp_path / "twice", model=tmp_path / "once"))
+    assert "is an edited model; undo it first" in said
+    assert not (tmp_path / "twice").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"model": "./nowhere"}, ["./nowhere", "does not exist"]),
+        ({"anchors": "nowhere.jsonl"}, ["nowhere.jsonl does not exist"]),
+        ({"english": "fr"}, ["no harmful prompt in 'fr'", "en, bn, he"]),
+        ({"layers": 9}, ["no layer 9", "0 to 2"]),
+        ({"ranks": 0}, ["ranks=(0,)", "at least 1"]),
+        ({"languages": "ja"}, ["no harmful prompts in ja"]),
+        ({"held-out": 2}, ["held_out=2.0"]),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_wrong_option_is_one_sentence_and_nothing_is_written(made, tmp_path, capfd, overrides, words):
+    said = refusal(capfd, *flags(made, tmp_path / "out", **overrides))
+    for word in words:
+        assert word in said
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_something_in_it_is_left_alone(made, tmp_path, capfd):
+    (tmp_path / "x").write_text("mine")
+    assert "not empty" in refusal(capfd, *flags(made, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_help_and_unknown_commands(capfd):
+    main(["edit"])
+    assert "undo FOLDER" in capfd.readouterr().out
+    assert "safety, undo, measure" in refusal(capfd, "edit", "redo")
+
+
+def test_attacks_are_measured(made, tmp_path, capfd, monkeypatch):
+    """The guard is the tiny model itself, which says neither safe nor unsafe: nothing is judged, and that is shown."""
+    main(["edit", "measure", "--model", str(made / "model"), "--prompts", str(made / "a.jsonl"), "--guard", str(made / "model"),
+          "--max-tokens", "2"])  # fmt: skip
+    said = capfd.readouterr().out
+    assert "unjudged" in said
+    assert "bn" in said
