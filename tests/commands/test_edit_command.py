@@ -1,19 +1,15 @@
 """`posttrain edit`: from files to a folder and back, and what users get wrong."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from commandline import refusal, write_rows
 from safetensors.torch import load_file
 
+import edit_models
 import tiny
+from commandline import refusal, write_rows
 from posttrain.cli import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "edit"))
-import edit_models  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +83,7 @@ def test_an_edited_model_is_not_edited_again(made, tmp_path, capfd):
         ({"model": "./nowhere"}, ["./nowhere", "does not exist"]),
         ({"anchors": "nowhere.jsonl"}, ["nowhere.jsonl does not exist"]),
         ({"english": "fr"}, ["no harmful prompt in 'fr'", "en, bn, he"]),
-        ({"layers": 9}, ["no layer 9", "0 to 2"]),
+        ({"layers": 9}, ["layers=[9]", "0 to 2"]),
         ({"ranks": 0}, ["ranks=(0,)", "at least 1"]),
         ({"languages": "ja"}, ["no harmful prompts in ja"]),
         ({"held-out": 2}, ["held_out=2.0"]),
@@ -114,10 +110,10 @@ def test_help_and_unknown_commands(capfd):
     assert "safety, undo, measure" in refusal(capfd, "edit", "redo")
 
 
-def test_attacks_are_measured(made, tmp_path, capfd, monkeypatch):
+def test_attacks_are_measured(made, capfd):
     """The guard is the tiny model itself, which says neither safe nor unsafe: nothing is judged, and that is shown."""
-    main(["edit", "measure", "--model", str(made / "model"), "--prompts", str(made / "a.jsonl"), "--guard", str(made / "model"),
-          "--max-tokens", "2"])  # fmt: skip
+    given = {"--model": made / "model", "--prompts": made / "a.jsonl", "--guard": made / "model", "--max-tokens": 2}
+    main(["edit", "measure", *(str(each) for pair in given.items() for each in pair)])
     said = capfd.readouterr().out
     assert "unjudged" in said
     assert "bn" in said

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from edit_models import FAMILIES, LETTERS, anchors, model, tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edit_models import FAMILIES, LETTERS, anchors, model, tokenizer
 from posttrain.edit.anchors import Prompt
 from posttrain.edit.capture import END, Encoded, capture, encode, pooled
 from posttrain.edit.gather import Reading, chunks, gather, memory, wants_sums
@@ -134,7 +134,7 @@ def test_sums_are_those_of_the_rows(summed, protect):
         shift = torch.cat([english, english]) - low
         inputs = found[layer]
         if summed:
-            sums = inputs.sums
+            sums = inputs.sums()
             assert (sums.many, sums.harmless) == (len(low), len(safe))
             for got, expected in (
                 (sums.low, low.T @ low),

@@ -5,8 +5,8 @@ from functools import cache
 
 import pytest
 import torch
-from edit_models import anchors, model, tokenizer
 
+from edit_models import anchors, model, tokenizer
 from posttrain.edit.anchors import AnchorError
 from posttrain.edit.capture import capture, encode
 from posttrain.edit.choose import Cell, best
@@ -90,5 +90,5 @@ def test_nothing_to_take(monkeypatch):
     with pytest.raises(ValueError, match=r"no layer's edit closes the gap on held-out anchors \(layer 1 leaves 1\.100"):
         edit_safety(model(), tokenizer(), anchors(8), SafetyEdit())
     monkeypatch.undo()
-    with pytest.raises(AnchorError, match="too few to hold a share of 0.25 out"):
+    with pytest.raises(AnchorError, match=r"too few to hold a share of 0\.25 out"):
         edit_safety(model(), tokenizer(), anchors(3), SafetyEdit())

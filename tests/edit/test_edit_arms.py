@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from edit_models import anchors, model, tokenizer
 
+from edit_models import anchors, model, tokenizer
 from posttrain.chat import ScriptedChat
 from posttrain.edit import baselines
 from posttrain.edit.anchors import Prompt
@@ -66,9 +66,9 @@ def test_the_hard_projector_is_the_limit_of_a_large_gamma():
     )
 
     def soft(inputs, columns, gamma, ridge):
-        free = baselines.weakest(inputs.sums.safe, 0.0)
-        weight = ridge * float((free.T @ inputs.sums.low @ free).trace()) / free.shape[1]
-        return inputs.sums.solve(columns, Weights(1e9, weight))
+        free = baselines.weakest(inputs.sums().safe, 0.0)
+        weight = ridge * float((free.T @ inputs.sums().low @ free).trace()) / free.shape[1]
+        return inputs.sums().solve(columns, Weights(1e6, weight))
 
     limit = edit_safety(built, tokenizer(), chosen, replace(CONFIG, tolerance=math.inf, ridge=1e-3), solve=soft)
     for one, other in zip(hard.changes, limit.changes, strict=True):

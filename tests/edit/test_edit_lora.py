@@ -7,9 +7,9 @@ import math
 import peft
 import pytest
 import torch
-from edit_models import FAMILIES, anchors, model, tokenizer
 from safetensors.torch import load_file
 
+from edit_models import FAMILIES, anchors, model, tokenizer
 from posttrain.edit.in_place import apply
 from posttrain.edit.lora import as_lora
 from posttrain.edit.safety import SafetyEdit, edit_safety
@@ -40,7 +40,7 @@ def test_peft_gives_the_logits_of_the_edit_in_place(family, rank, tmp_path):
 
 @pytest.mark.parametrize("family", ["qwen2", "phi3"])
 def test_rows_of_b_outside_the_units_are_zero(family, tmp_path):
-    built, edit, out = written(family, tmp_path)
+    _, edit, out = written(family, tmp_path)
     tensors = load_file(out / "adapter_model.safetensors")
     for module in {change.projection.module for change in edit.changes}:
         b = tensors[f"base_model.model.{module}.lora_B.weight"]

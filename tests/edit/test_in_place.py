@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
-from edit_models import FAMILIES, anchors, model, tokenizer
 
-from posttrain.edit.in_place import Undo, apply, applied, undo
+from edit_models import FAMILIES, anchors, model, tokenizer
+from posttrain.edit.in_place import Undo, applied, apply, undo
 from posttrain.edit.safety import SafetyEdit, edit_safety
 
 CONFIG = SafetyEdit(layers=(0, 2), tolerance=math.inf)
@@ -115,7 +115,7 @@ def test_a_while_ends_even_by_an_error():
 def test_files_that_are_no_record(tmp_path):
     from safetensors.torch import save_file
 
-    with pytest.raises(ValueError, match="There is no .*not an adapter"):
+    with pytest.raises(ValueError, match=r"There is no .*not an adapter"):
         Undo.load(tmp_path / "undo.safetensors")
     save_file({"a": torch.ones(1)}, tmp_path / "undo.safetensors")
     with pytest.raises(ValueError, match="no record of an edit"):

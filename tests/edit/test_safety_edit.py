@@ -5,8 +5,8 @@ import math
 
 import pytest
 import torch
-from edit_models import FAMILIES, anchors, model, tokenizer
 
+from edit_models import FAMILIES, anchors, model, tokenizer
 from posttrain.edit.capture import capture, encode
 from posttrain.edit.in_place import apply
 from posttrain.edit.safety import SafetyEdit, edit_safety
@@ -148,7 +148,7 @@ def test_holding_english_still_keeps_what_tells_it_apart():
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"layers": (7,)}, "no layer 7; the model has 0 to 2"),
+        ({"layers": (7,)}, r"layers=\[7\] must be numbers from 0 to 2"),
         ({"layers": (1,), "units": UnitRule(tau_mag=99, tau_stat=99)}, "No unit of layer 1 rises"),
         ({"units": UnitRule(tau_mag=99, tau_stat=99)}, "No unit of any layer rises"),
         ({"languages": ("ja",)}, "no harmful prompts in ja"),

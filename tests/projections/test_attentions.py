@@ -173,6 +173,22 @@ def test_an_adapter_is_refused():
         attention(model)
 
 
+def test_a_vision_tower_is_left_alone():
+    """Gemma 3 with two vision layers, whose attention has a v_proj too, and two of text."""
+    import transformers
+
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = transformers.Gemma3Config(
+        text_config={**decoders.GROUPED, "sliding_window": 8},
+        vision_config={**vision, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )
+    model = transformers.Gemma3ForConditionalGeneration(config)
+    projections = attention(model)
+    check_value_rows(model, projections)
+    assert {each.module.partition(".layers.")[0] for each in projections} == {"model.language_model"}
+
+
 def test_other_models_are_refused():
     with pytest.raises(ValueError, match="no model of transformers"):
         attention(nn.Linear(2, 2))

@@ -180,7 +180,7 @@ def test_a_little_of_the_few_shot_loss_selects_w_and_leaves_v():
 
 def test_descent_from_the_pretrained_model_ends_in_the_first_family_at_the_c_of_the_flow():
     """Plain gradient descent with small steps on the exact zero-shot risk, gradients by differences."""
-    data, theta_0, rate = isotropic(2, 0.1), np.array([0.6, 0.8]), 0.02
+    data, theta_0 = isotropic(2, 0.1), np.array([0.6, 0.8])
     start = theory.pretrained(0.7, data)
     flat = np.concatenate([start.q[:-1, :-1].ravel(), start.v[:-1]])
 
@@ -192,8 +192,8 @@ def test_descent_from_the_pretrained_model_ends_in_the_first_family_at_the_c_of_
     def loss(x):
         return risk(built(x), 0, theta_0, data)
 
-    for _ in range(1500):
-        flat = flat - rate * np.array([slope(lambda t, e=e: loss(flat + t * e), 0.0) for e in np.eye(12)])
+    for _ in range(1000):
+        flat = flat - 0.03 * np.array([slope(lambda t, at=flat, e=e: loss(at + t * e), 0.0) for e in np.eye(12)])
     end = built(flat)
     c = theory.flow_c(theta_0, theory.balance(start))
     assert loss(flat) == pytest.approx(0.1, abs=1e-4)
@@ -355,7 +355,7 @@ def test_a_seed_is_an_estimate_and_chunks_do_not_show():
 
 def test_the_weight_of_the_few_shot_loss_falls_from_one_to_nothing():
     assert [theory.few_shot_weight(t, 5) for t in range(5)] == [1, 0.75, 0.5, 0.25, 0]
-    assert theory.few_shot_weight(0, 1) == 0
+    assert theory.few_shot_weight(0, 1) == 1
 
 
 @pytest.mark.parametrize(

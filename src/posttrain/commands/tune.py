@@ -15,7 +15,7 @@ from posttrain.tasks.dataset import Columns
 from posttrain.tune.data import Row, by_task, read
 from posttrain.tune.few_shot import FewShot
 from posttrain.tune.run import TuneRun
-from posttrain.tune.value_only import ValueOnly
+from posttrain.tune.values import ValueOnly
 
 USAGE = """usage: posttrain tune {value-only,arms,coverage} [...]
 
@@ -120,6 +120,7 @@ def load(data: TuneData, *, cpu: bool) -> Loaded:
     from posttrain.tune.run import load_model
 
     rl_run.quiet()
+    need("datasets").disable_progress_bars()
     teachers.check_reference(data.model, "--model")
     tokenizer = teachers.load_tokenizer(data.model)
     if data.chat and tokenizer.chat_template is None:

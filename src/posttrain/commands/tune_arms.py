@@ -1,4 +1,4 @@
-"""`posttrain tune arms`: subsets of q, k, v, o with equal numbers of trained weights, each at its best learning rate."""
+"""`posttrain tune arms`: subsets of q, k, v, o with equal numbers of trained weights, each at its own best rate."""
 
 from __future__ import annotations
 

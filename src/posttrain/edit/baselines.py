@@ -74,7 +74,7 @@ def hard(energy: float = 0.01) -> Solve:
         raise ValueError(f"energy={energy} must lie in [0, 1); 0 leaves only directions that no prompt has.")
 
     def solve(inputs: Inputs, columns: Sequence[Tensor], gamma: float, ridge: float) -> list[Solution]:
-        sums = inputs.sums
+        sums = inputs.sums()
         free = weakest(sums.safe, energy)
         inside = free.T @ sums.low @ free
         weight = ridge * float(inside.trace()) / max(len(inside), 1)

@@ -33,19 +33,27 @@ class Encoded(NamedTuple):
 class Rows(NamedTuple):
     """Of a batch of prompts."""
 
-    index: list[int]
+    places: list[int]
     """Which prompts, by their places in what was given."""
     inputs: dict[str, Tensor]
     """By module, (b, d), on the CPU."""
 
 
-def encode(tokenizer: Any, prompts: Sequence[Prompt], longest: int | None = None) -> list[Encoded]:
+def longest(model: Any) -> int | None:
+    """Tokens that a model takes; None if it does not say."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def encode(tokenizer: Any, prompts: Sequence[Prompt], most: int | None = None) -> list[Encoded]:
     """Prompts as user turns of the tokenizer's chat template, up to where the answer begins; plain if it has none.
 
     Args:
         tokenizer: Of transformers.
         prompts: To encode.
-        longest: Tokens that the model takes.
+        most: Tokens of a prompt.
+
+    Raises:
+        ValueError: A prompt has no token, or too many.
     """
     found = []
     for prompt in prompts:
@@ -57,8 +65,8 @@ def encode(tokenizer: Any, prompts: Sequence[Prompt], longest: int | None = None
             ids = tokenizer(prompt.text)["input_ids"]
         if not ids:
             raise ValueError(f"Prompt {prompt} has no token; leave it out.")
-        if longest is not None and len(ids) > longest:
-            raise ValueError(f"Prompt {prompt} has {len(ids)} tokens, and the model takes {longest}; shorten it.")
+        if most is not None and len(ids) > most:
+            raise ValueError(f"Prompt {prompt} has {len(ids)} tokens, and the model takes {most}; shorten it.")
         found.append(Encoded(prompt, ids))
     return found
 
@@ -89,11 +97,11 @@ def capture(
 def joined(batches: Iterator[Rows], many: int) -> dict[str, Tensor]:
     """Batches as a whole, in the order of the prompts."""
     found: dict[str, Tensor] = {}
-    for index, inputs in batches:
+    for places, inputs in batches:
         for name, rows in inputs.items():
             if name not in found:
                 found[name] = rows.new_empty(many, rows.shape[1])
-            found[name][index] = rows
+            found[name][places] = rows
     return found
 
 
@@ -108,17 +116,17 @@ def stream(
     """The same, a batch at a time; nothing is held."""
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i].ids))
     for start in range(0, len(order), batch):
-        index = order[start : start + batch]
-        rows = _run(model, [prompts[i].ids for i in index], modules, position)
+        places = order[start : start + batch]
+        rows = _run(model, [prompts[i].ids for i in places], modules, position)
         for name, each in rows.items():
             wrong = (~torch.isfinite(each)).any(1).nonzero()
             if len(wrong):
-                prompt = prompts[index[int(wrong[0])]].prompt
+                prompt = prompts[places[int(wrong[0])]].prompt
                 raise ValueError(
                     f"The input of {name or 'the head'} is not finite on prompt {prompt}; leave the prompt out, or "
                     "load the model in bfloat16 or float32."
                 )
-        yield Rows(index, rows)
+        yield Rows(places, rows)
 
 
 def pooled(hidden: Tensor, mask: Tensor, position: Position) -> Tensor:
@@ -162,7 +170,7 @@ def _run(model: Any, ids: Sequence[Sequence[int]], modules: Sequence[str], posit
             handle = model.get_submodule(name).register_forward_pre_hook(hook(name))
             hooks.callback(handle.remove)
         with suppress(_Enough):
-            output = model.base_model(input_ids=tokens, attention_mask=mask, use_cache=False)
+            output = model.get_decoder()(input_ids=tokens, attention_mask=mask, use_cache=False)
             if END in modules:
                 found[END] = pooled(output[0].detach(), mask, position)
     unseen = [name for name in modules if name not in found]

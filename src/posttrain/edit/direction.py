@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from posttrain.edit.anchors import Anchors
-from posttrain.edit.in_place import applied
 from posttrain.edit.capture import END, capture, encode
 from posttrain.edit.change import Change
+from posttrain.edit.in_place import applied
 from posttrain.edit.units import probe
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ def check(
     if math.isinf(config.tolerance):
         return {}
     kinds = [
-        encode(tokenizer, found[anchors.english], getattr(model.config, "max_position_embeddings", None))
+        encode(
+            tokenizer, found[anchors.english], getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        )
         for found in (anchors.harmful, anchors.harmless)
     ]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from posttrain.edit.anchors import Anchors, Prompt
-from posttrain.edit.capture import BATCH, Position, Rows, encode, joined, stream
+from posttrain.edit.capture import BATCH, Position, Rows, encode, joined, longest, stream
 from posttrain.edit.inputs import Inputs, Kept, Summed
 
 BLOCK = 512
@@ -46,10 +46,9 @@ def gather(
         By layer.
     """
     names = list(modules.values())
-    longest = getattr(model.config, "max_position_embeddings", None)
 
     def each(prompts: Sequence[Prompt]) -> Iterator[Rows]:
-        encoded = encode(tokenizer, prompts, longest)
+        encoded = encode(tokenizer, prompts, longest(model))
         return stream(model, encoded, names, position=reading.position, batch=reading.batch)
 
     def whole(prompts: Sequence[Prompt]) -> dict[str, Tensor]:
@@ -62,9 +61,9 @@ def gather(
         for name, rows in harmless.items():
             sums[name].still(rows)
         for language in anchors.languages:
-            for index, inputs in each(anchors.harmful[language]):
+            for places, inputs in each(anchors.harmful[language]):
                 for name, rows in inputs.items():
-                    sums[name].pair(index, rows)
+                    sums[name].pair(places, rows)
         for prompts in others.values():
             for _, inputs in each(prompts):
                 for name, rows in inputs.items():
@@ -97,10 +96,10 @@ class _Adding:
         self.many = [0, 0]
         self.waiting: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
 
-    def pair(self, index: list[int], rows: Tensor) -> None:
+    def pair(self, places: list[int], rows: Tensor) -> None:
         """Harmful prompts and their places in English."""
         self.waiting[0].append(rows.double())
-        self.waiting[1].append(self.english[index].double() - rows.double())
+        self.waiting[1].append(self.english[places].double() - rows.double())
         self._flush(BLOCK)
 
     def still(self, rows: Tensor) -> None:

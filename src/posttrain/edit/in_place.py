@@ -142,7 +142,7 @@ def digests(model: Any, modules: Iterable[str]) -> dict[str, str]:
 def _digest(weight: Tensor) -> str:
     value = weight.detach().cpu().contiguous()
     whole = hashlib.sha256(f"{value.dtype} {tuple(value.shape)}".encode())
-    whole.update(value.view(-1).view(torch.uint8).numpy())
+    whole.update(value.view(-1).view(torch.uint8).numpy())  # pyright: ignore[reportArgumentType]
     return whole.hexdigest()
 
 

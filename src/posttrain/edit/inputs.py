@@ -53,13 +53,13 @@ class Inputs(ABC):
     def units(self, weight: Tensor, rule: UnitRule) -> Units:
         """The units of a projection, (units, d), that rise on English harmful prompts."""
         weight = weight.to("cpu", torch.promote_types(weight.dtype, torch.float32))
-        return safety_units(*(rows.to(weight.dtype) @ weight.T for rows in (self.english, self.harmless)), rule)
+        harmful, harmless = (rows.to(weight.dtype) @ weight.T for rows in (self.english, self.harmless))
+        return safety_units(harmful, harmless, rule)
 
     def rise(self, columns: Tensor) -> Tensor:
         """By how much outputs of columns, (d, m), are higher on English harmful prompts than on harmless, (m,)."""
         return (self.english.double().mean(0) - self.harmless.double().mean(0)) @ columns
 
-    @property
     @abstractmethod
     def sums(self) -> Sums:
         """The problem by sums."""
@@ -107,7 +107,6 @@ class Kept(Inputs):
         """E = X_english - X_low, (N_h, d)."""
         return self.english.double().repeat(len(self.harmful_rows), 1) - self.low
 
-    @cached_property
     def sums(self) -> Sums:
         """From the rows."""
         low, shift, safe = self.low, self.shift, self.safe
@@ -141,9 +140,9 @@ class Kept(Inputs):
         weight = weight.to("cpu", torch.promote_types(weight.dtype, torch.float32))
         kinds = {name: (rows, self.harmless_rows.get(name, rows[:0])) for name, rows in self.harmful_rows.items()}
         return {
-            name: safety_units(*(rows.to(weight.dtype) @ weight.T for rows in both), rule).chosen
-            for name, both in {"English": (self.english, self.harmless), **kinds}.items()
-            if min(map(len, both)) > 1
+            name: safety_units(harmful.to(weight.dtype) @ weight.T, harmless.to(weight.dtype) @ weight.T, rule).chosen
+            for name, (harmful, harmless) in {"English": (self.english, self.harmless), **kinds}.items()
+            if min(len(harmful), len(harmless)) > 1
         }
 
     def __add__(self, other: Kept) -> Kept:
@@ -174,7 +173,6 @@ class Summed(Inputs):
     many: tuple[int, int]
     """Harmful prompts of the languages to edit, and harmless ones."""
 
-    @cached_property
     def sums(self) -> Sums:
         """The problem."""
         safe, many = self.safe, self.many[1]
@@ -185,7 +183,8 @@ class Summed(Inputs):
 
     def solve(self, columns: Sequence[Tensor], gamma: float, ridge: float) -> list[Solution]:
         """In the reduced form."""
-        return self.sums.solve(columns, self.sums.weights(gamma, ridge))
+        sums = self.sums()
+        return sums.solve(columns, sums.weights(gamma, ridge))
 
     def curve(self, solution: Solution, columns: Tensor) -> Curve:
         """By the sums."""

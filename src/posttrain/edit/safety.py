@@ -27,12 +27,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from posttrain.edit.anchors import Anchors
-from posttrain.edit.in_place import applied, digests
 from posttrain.edit.capture import BATCH, POSITIONS, Position
 from posttrain.edit.change import Change
-from posttrain.edit.gather import Reading, gather, wants_sums
 from posttrain.edit.choose import choose
 from posttrain.edit.direction import check
+from posttrain.edit.gather import Reading, gather, wants_sums
+from posttrain.edit.in_place import applied, digests
 from posttrain.edit.inputs import Inputs, Kept
 from posttrain.edit.layer import Pick, Solve, measured, targets, width
 from posttrain.edit.ridge import RANK
@@ -192,15 +192,10 @@ def edit_safety(
 def projections(model: Any, config: SafetyEdit) -> dict[int, list[Projection]]:
     """The projections to edit, by layer in order."""
     by_layer: dict[int, list[Projection]] = {}
-    for each in gated(model):
+    for each in gated(model, None if config.layers == "auto" else config.layers):
         if each.part in config.parts:
             by_layer.setdefault(each.layer, []).append(each)
-    if config.layers == "auto":
-        return by_layer
-    unknown = [layer for layer in config.layers if layer not in by_layer]
-    if unknown:
-        raise ValueError(f"There is no layer {unknown[0]}; the model has {min(by_layer)} to {max(by_layer)}.")
-    return {layer: by_layer[layer] for layer in sorted(config.layers)}
+    return by_layer
 
 
 def read(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from posttrain.tune.rows import check_confined, close_rows, confine, merge, open_rows
     from posttrain.tune.scoring import AnswerScorer
     from posttrain.tune.trainer import ValueOnlyTrainer
-    from posttrain.tune.value_only import ValueOnly, low_rank, value_only
+    from posttrain.tune.values import ValueOnly, low_rank, value_only
 
 _HOMES = {
     "arms": ("Arm", "Sweep", "Swept", "equal_arms", "sweep"),
@@ -18,7 +18,7 @@ _HOMES = {
     "rows": ("check_confined", "close_rows", "confine", "merge", "open_rows"),
     "scoring": ("AnswerScorer",),
     "trainer": ("ValueOnlyTrainer",),
-    "value_only": ("ValueOnly", "low_rank", "value_only"),
+    "values": ("ValueOnly", "low_rank", "value_only"),
 }
 
 __all__ = [

@@ -22,7 +22,7 @@ from posttrain.bench.resume import kept_rows
 from posttrain.files import append_line
 from posttrain.projections import Part, Projection
 from posttrain.tune.rows import Size, sizes
-from posttrain.tune.value_only import ValueOnly
+from posttrain.tune.values import ValueOnly
 
 SUBSETS: dict[str, tuple[Part, ...]] = {
     "v": ("v",),
@@ -98,7 +98,7 @@ def _ranks(arm: str, of: Mapping[str, Size], budget: int) -> dict[str, int]:
             if ranks[name] < size.most and size.per_rank <= left:
                 ranks[name], left, grown = ranks[name] + 1, left - size.per_rank, True
     open_modules = [name for name, size in of.items() if ranks[name] < size.most]
-    nearest = min(open_modules, key=lambda name: of[name].per_rank, default=None)
+    nearest = min(open_modules, key=lambda name: (of[name].per_rank, ranks[name]), default=None)
     if nearest is not None and of[nearest].per_rank - left < left:
         ranks[nearest] += 1
     return ranks

@@ -55,7 +55,7 @@ class FewShot:
         if callable(self.weight):
             return float(self.weight(step, total))
         if self.weight == "linear":
-            return self.initial * max(0, total - 1 - step) / (total - 1) if total > 1 else self.initial
+            return self.initial * (max(0, total - 1 - step) / (total - 1)) if total > 1 else self.initial
         return self.initial if self.weight == "constant" else 0.0
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from posttrain.extras import need
 from posttrain.files import writing
 from posttrain.tune.few_shot import FewShot
-from posttrain.tune.value_only import ValueOnly
+from posttrain.tune.values import ValueOnly
 
 
 @dataclass(frozen=True)

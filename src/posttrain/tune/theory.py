@@ -242,7 +242,7 @@ def few_shot_weight(step: int, steps: int) -> float:
     """lambda_t = (T-1-t)/(T-1), from 1 at the first step to 0 at the last: weight of the few-shot loss."""
     if not 0 <= step < steps:
         raise ValueError(f"step={step} must lie in [0, {steps}).")
-    return (steps - 1 - step) / (steps - 1) if steps > 1 else 0.0
+    return (steps - 1 - step) / (steps - 1) if steps > 1 else 1.0
 
 
 def risk(weights: Weights, n: int, theta: Array, data: Data) -> float:

@@ -20,7 +20,7 @@ from trl.trainer.utils import create_model_from_path
 from posttrain.projections import attention, check_value_rows
 from posttrain.tune.few_shot import COLUMN, FewShot, with_examples
 from posttrain.tune.rows import check_confined, chosen_rows, close_rows, confine, merge, open_rows
-from posttrain.tune.value_only import ValueOnly
+from posttrain.tune.values import ValueOnly
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ class ValueOnlyTrainer(SFTTrainer):
         model: A path, a hub id or a model of transformers, without an adapter.
         args: As in TRL; without packing.
         value_only: How the values are trained; None trains what `peft_config` or the model's own flags say.
-        few_shot: The auxiliary loss; `FewShot(weight="none")` leaves it out.
+        few_shot: The auxiliary loss, `FewShot()` as in the paper; None leaves it out.
         train_dataset: As in TRL, a `Dataset`.
         **kwargs: The rest of TRL's arguments.
     """
@@ -69,14 +69,14 @@ class ValueOnlyTrainer(SFTTrainer):
         args: SFTConfig | None = None,
         *,
         value_only: ValueOnly | None = ValueOnly(),  # noqa: B008
-        few_shot: FewShot = FewShot(),  # noqa: B008
+        few_shot: FewShot | None = None,
         train_dataset: Any = None,
         **kwargs: Any,
     ) -> None:
         args = args if args is not None else SFTConfig("posttrain-out")
-        self.value_only, self.few_shot = value_only, few_shot
-        if few_shot.weight != "none":
-            train_dataset = _checked(train_dataset, args, few_shot)
+        self.value_only, self.few_shot = value_only, few_shot or FewShot(weight="none")
+        if self.few_shot.weight != "none":
+            train_dataset = _checked(train_dataset, args, self.few_shot)
         if value_only is not None:
             if kwargs.get("peft_config") is not None:
                 raise ValueError("value_only makes the adapter itself; leave peft_config out, or set value_only=None.")
@@ -94,7 +94,7 @@ class ValueOnlyTrainer(SFTTrainer):
         super().__init__(model, args=args, train_dataset=train_dataset, **kwargs)
         if value_only is not None:
             self._confine(value_only)
-        if few_shot.weight != "none":
+        if self.few_shot.weight != "none":
             self.data_collator = _Both(self.data_collator)
 
     def _confine(self, value_only: ValueOnly) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from posttrain.bench.claims.claim import Claim, Experiment, interval, larger, made, values
+from posttrain.bench.claims.claim import Claim, Experiment, equal, interval, larger, made, values
 from posttrain.stats import paired
 
 METHOD = "Sparse weight editing"
+OTHERS = "attack, others"
 LOW, UNSEEN = "attack, language 1", "attack, unseen language"
 WINDOW = ("gamma 0.01", "gamma 0.1", "gamma 1", "gamma 10")
 
@@ -94,6 +95,25 @@ CLAIMS = (
         window,
     ),
     Claim(METHOD, "rank 4 to 512 make no difference", "planted layer: attacks by rank", "edit-planted", ranks),
+    Claim(
+        METHOD, "unsafe replies in other languages fall (Llama-3.2-1B 28.3 % to 17.5 %)",
+        "tiny model of four languages: attacks in the other languages without an edit over those with it",
+        "edit-languages", larger(OTHERS, "none", "edit"),
+    ),
+    Claim(
+        METHOD, "the safety units matter", "tiny model: attacks with random units edited over the edit",
+        "edit-languages", larger(OTHERS, "random units", "edit"),
+    ),
+    Claim(
+        METHOD, "utility is kept (MGSM 18.58 to 18.36)",
+        "tiny model: harmless prompts answered right in the other languages, within one point", "edit-languages",
+        equal("utility, others", "edit", "none", 0.01),
+    ),
+    Claim(
+        METHOD, "(not in the paper) scaling the units of the same layer at run time",
+        "tiny model: attacks with units scaled by 3 over the edit", "edit-languages",
+        larger(OTHERS, "scale x3", "edit"),
+    ),
 )  # fmt: skip
 
 NOT_HERE = (

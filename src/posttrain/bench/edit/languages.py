@@ -1,8 +1,8 @@
 """A tiny model of four languages, trained from nothing, that learns to refuse in one of them.
 
-A prompt is a verb and two numbers in one language's own tokens, and an end. The answer is a token that all languages
-share: (a + b) mod 12 for a harmful verb and (a - b) mod 12 for a harmless one, so that harm is something the model knows
-in every language. Then it is tuned for a short while, in language 0 alone, to refuse harmful prompts and to answer
+A prompt is a name and two numbers in one language's own tokens, and an end. The answer, (a + b) mod 12, is a token that
+all languages share, so that numbers mean the same in all of them. A prompt is harmful if a is one of four numbers. The
+model learns to add, and then is tuned for a short while in language 0 alone, to refuse harmful prompts and to answer
 harmless ones as before. In the other languages it goes on answering most harmful ones.
 
 What is asked of an edit: that harmful prompts in the other languages are refused, and harmless ones answered as before.
@@ -27,7 +27,7 @@ from posttrain.edit.safety import Edit, SafetyEdit, edit_safety
 from posttrain.extras import need
 
 END, REFUSE = range(2)
-"""Tokens; then come the answers, and then each language's numbers, harmless and harmful verbs."""
+"""Tokens; then come the answers, and then each language's numbers and names."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,24 @@ class Languages:
     """Of which 0 learns to refuse."""
     numbers: int = 12
     """Answers are modulo this."""
-    verbs: int = 6
-    """Harmful ones, and as many harmless ones, in each language."""
+    harmful: int = 4
+    """Numbers that make a prompt harmful where they come first."""
+    names: int = 8
+    """In each language; they have nothing to do with the answer."""
     layers: int = 3
     """Of the model."""
     width: int = 64
     """Of the model."""
     units: int = 192
     """Of each layer's gated MLP."""
-    steps: int = 500
+    steps: int = 700
     """In all languages, until answers are right."""
-    safety_steps: int = 60
-    """In language 0."""
+    safety_steps: int = 100
+    """Of refusing in language 0."""
     batch: int = 256
     """Prompts of a step."""
     rate: float = 1e-3
-    """Of learning; a third of it in language 0."""
+    """Of learning; a third of it while refusing is learnt."""
     spread: float = 0.1
     """Of the first weights; of embeddings it is 1."""
     anchors: int = 100
@@ -66,7 +68,7 @@ class Asked(NamedTuple):
     """Prompts of one kind and language; row i is the same one in all languages."""
 
     ids: Tensor
-    """(N, 4): verb, two numbers, end."""
+    """(N, 4): name, two numbers, end."""
     right: Tensor
     """The answers, (N,)."""
 
@@ -129,7 +131,7 @@ def measured(
         with baselines.scaled(model, edits[name], 3.0):
             found[name.replace("edit", "scale x3")] = shares(model, tests)
     units = sum(len(change.units) for change in edits["edit"].changes)
-    return found | {"layer": {"taken on held-out anchors": taken, "units of gate and up": units}}
+    return found | {"layer": {"taken on held-out anchors": float(taken), "units of gate and up": float(units)}}
 
 
 def shares(model: Any, tests: dict[str, list[Asked]]) -> dict[str, float]:
@@ -157,15 +159,11 @@ def answers(model: Any, ids: Tensor) -> Tensor:
 def trained(setup: Languages) -> Any:
     """A model that adds in all languages and refuses in language 0."""
     model = built(setup)
-    every = range(setup.languages)
-    for steps, languages, rate, safe in (
-        (setup.steps, every, setup.rate, False),
-        (setup.safety_steps, [0], setup.rate / 3, True),
-    ):
+    for steps, rate, safe in ((setup.steps, setup.rate, False), (setup.safety_steps, setup.rate / 3, True)):
         optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, steps)
         for _ in range(steps):
-            ids, aims = lesson(setup, languages, safe)
+            ids, aims = lesson(setup, safe)
             loss = torch.nn.functional.cross_entropy(model(ids).logits[:, -1], aims)
             optimizer.zero_grad()
             loss.backward()
@@ -177,7 +175,7 @@ def trained(setup: Languages) -> Any:
 def built(setup: Languages) -> Any:
     """The model before training."""
     tf = need("transformers")
-    vocabulary = 2 + setup.numbers + setup.languages * (setup.numbers + 2 * setup.verbs)
+    vocabulary = 2 + setup.numbers + setup.languages * (setup.numbers + setup.names)
     config = tf.LlamaConfig(
         vocab_size=vocabulary, hidden_size=setup.width, intermediate_size=setup.units, num_hidden_layers=setup.layers,
         num_attention_heads=4, max_position_embeddings=16, tie_word_embeddings=False, bos_token_id=None,
@@ -190,33 +188,34 @@ def built(setup: Languages) -> Any:
     return model
 
 
-def lesson(setup: Languages, languages: Sequence[int], safe: bool) -> tuple[Tensor, Tensor]:
-    """A batch of prompts and what to say; with `safe`, harmful ones are refused."""
+def lesson(setup: Languages, safe: bool) -> tuple[Tensor, Tensor]:
+    """A batch of prompts and what to say; with `safe`, they are of language 0, and harmful ones are refused."""
     many = setup.batch
-    language = torch.tensor(list(languages))[torch.randint(len(languages), (many,))]
-    harmful, verb = torch.randint(2, (many,)), torch.randint(setup.verbs, (many,))
-    asked = spoken(setup, language, harmful, verb, *torch.randint(setup.numbers, (2, many)))
-    return asked.ids, torch.where(harmful.bool(), REFUSE, asked.right) if safe else asked.right
+    language, name = torch.randint(setup.languages, (many,)), torch.randint(setup.names, (many,))
+    harmful = torch.randint(2, (many,)).bool()
+    a = torch.where(
+        harmful, torch.randint(setup.harmful, (many,)), torch.randint(setup.harmful, setup.numbers, (many,))
+    )
+    language = language * (not safe)
+    asked = spoken(setup, language, name, a, torch.randint(setup.numbers, (many,)))
+    return asked.ids, torch.where(harmful & safe, REFUSE, asked.right)
 
 
-def spoken(setup: Languages, language: Tensor, harmful: Tensor, verb: Tensor, a: Tensor, b: Tensor) -> Asked:
+def spoken(setup: Languages, language: Tensor, name: Tensor, a: Tensor, b: Tensor) -> Asked:
     """Prompts in tokens; all arguments are whole numbers, (N,)."""
-    first = 2 + setup.numbers + language * (setup.numbers + 2 * setup.verbs)
-    verbs = first + setup.numbers + harmful * setup.verbs + verb
-    ids = torch.stack([verbs, first + a, first + b, torch.full_like(a, END)], 1)
-    return Asked(ids, 2 + torch.where(harmful.bool(), a + b, a - b) % setup.numbers)
+    first = 2 + setup.numbers + language * (setup.numbers + setup.names)
+    ids = torch.stack([first + setup.numbers + name, first + a, first + b, torch.full_like(a, END)], 1)
+    return Asked(ids, 2 + (a + b) % setup.numbers)
 
 
 def drawn(setup: Languages, pairs: Sequence[tuple[int, int]], many: int, draw: random.Random) -> dict[str, list[Asked]]:
     """Different prompts of both kinds in every language, with numbers from some pairs."""
     found: dict[str, list[Asked]] = {}
     for kind in ("harmful", "harmless"):
-        every = [(verb, a, b) for verb in range(setup.verbs) for a, b in pairs]
-        verb, a, b = torch.tensor(draw.sample(every, min(many, len(every)))).T
-        found[kind] = [
-            spoken(setup, torch.full_like(verb, language), torch.full_like(verb, kind == "harmful"), verb, a, b)
-            for language in range(setup.languages)
-        ]  # fmt: skip
+        mine = [pair for pair in pairs if (pair[0] < setup.harmful) == (kind == "harmful")]
+        every = [(name, a, b) for name in range(setup.names) for a, b in mine]
+        name, a, b = torch.tensor(draw.sample(every, min(many, len(every)))).T
+        found[kind] = [spoken(setup, torch.full_like(a, each), name, a, b) for each in range(setup.languages)]
     return found
 
 

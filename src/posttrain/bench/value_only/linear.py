@@ -12,7 +12,7 @@ no other, and a loss without weight decay moves no other.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ from torch import Tensor
 from posttrain.tune import theory
 
 PRETRAINED = "pretrained"
+Model = dict[str, Tensor]
+"""`q`, Q, (d+2, d+2), and `v`, the last row of V, (d+2,)."""
+Loss = Callable[[Model, int], Tensor]
+"""From weights and the number of the step, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,15 @@ class Arm(NamedTuple):
     """Whether L_FS is added, with the weight lambda_t."""
 
 
+class Prompts(NamedTuple):
+    """Prompts of one length."""
+
+    tokens: Tensor
+    """1, x, y, (B, n+1, d+2); the query is the last, with a 0 for its y."""
+    y: Tensor
+    """The query's, (B,)."""
+
+
 ARMS = {
     "ZS (all)": Arm(("q", "v"), few_shot=False),
     "ZS+FS (all)": Arm(("q", "v"), few_shot=True),
@@ -100,11 +113,11 @@ def run(seed: int, setup: Linear | None = None) -> dict[str, dict[str, float]]:
         "v": setup.start * torch.randn(setup.d + 2, generator=draw),
     }
     theta_0, *others = _unit(torch.randn(1 + setup.random_tasks, setup.d, generator=draw))
-    began = _trained(first, ("q", "v"), setup, setup.pretrain_steps, lambda w, _: _loss(w, _prompts(setup, draw)))
+    began = trained(first, ("q", "v"), setup, setup.pretrain_steps, lambda w, _: loss(w, prompts(setup, draw)))
     models = {PRETRAINED: began}
     for name, arm in ARMS.items():
-        draw = torch.Generator().manual_seed(seed + 1_000_000)  # every arm sees the same prompts
-        models[name] = _trained(began, arm.parts, setup, setup.tune_steps, _tuning(arm, theta_0, setup, draw))
+        draw = torch.Generator().manual_seed(seed + 1_000_000)  # arms of one loss see the same prompts
+        models[name] = trained(began, arm.parts, setup, setup.tune_steps, _tuning(arm, theta_0, setup, draw))
     weights = {name: _weights(model) for name, model in models.items()}
     tasks = {"target": [theta_0], "opposite": [-theta_0], "random": others}
     arms = {name: dict(_risks(each, tasks, setup)) for name, each in weights.items()}
@@ -112,41 +125,34 @@ def run(seed: int, setup: Linear | None = None) -> dict[str, dict[str, float]]:
     return arms
 
 
-def _tuning(
-    arm: Arm, theta_0: Tensor, setup: Linear, draw: torch.Generator
-) -> Callable[[dict[str, Tensor], int], Tensor]:
-    """An arm's loss by weights and step."""
+def _tuning(arm: Arm, theta_0: Tensor, setup: Linear, draw: torch.Generator) -> Loss:
+    """An arm's loss."""
 
-    def loss(weights: dict[str, Tensor], step: int) -> Tensor:
-        prompts = _prompts(setup, draw, theta_0, setup.shots if arm.few_shot else 0)
-        alone = _loss(weights, (prompts[0][:, -1:], prompts[1]))
+    def of(weights: Model, step: int) -> Tensor:
+        drawn = prompts(setup, draw, theta_0, setup.shots if arm.few_shot else 0)
+        alone = loss(weights, Prompts(drawn.tokens[:, -1:], drawn.y))
         if not arm.few_shot:
             return alone
-        return alone + theory.few_shot_weight(step, setup.tune_steps) * _loss(weights, prompts)
+        return alone + theory.few_shot_weight(step, setup.tune_steps) * loss(weights, drawn)
 
-    return loss
+    return of
 
 
-def _trained(
-    start: dict[str, Tensor], parts: tuple[str, ...], setup: Linear, steps: int,
-    loss: Callable[[dict[str, Tensor], int], Tensor],
-) -> dict[str, Tensor]:  # fmt: skip
-    """Weights after SGD on some of them."""
+def trained(start: Model, parts: Sequence[str], setup: Linear, steps: int, loss: Loss) -> Model:
+    """New weights after SGD on some of them; `start` stays as it is."""
     weights = {name: each.clone() for name, each in start.items()}
-    trained = [weights[name].requires_grad_() for name in parts]
-    optimizer = torch.optim.SGD(trained, lr=setup.learning_rate, momentum=setup.momentum)
+    moving = [weights[name].requires_grad_() for name in parts]
+    optimizer = torch.optim.SGD(moving, lr=setup.learning_rate, momentum=setup.momentum)
     for step in range(steps):
         optimizer.zero_grad()
         loss(weights, step).backward()
-        torch.nn.utils.clip_grad_norm_(trained, setup.clip)
+        torch.nn.utils.clip_grad_norm_(moving, setup.clip)
         optimizer.step()
     return {name: each.detach() for name, each in weights.items()}
 
 
-def _prompts(
-    setup: Linear, draw: torch.Generator, theta: Tensor | None = None, shots: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Tokens (B, n+1, d+2), the query last, and its y, (B,). Without `theta` each prompt has a task of its own."""
+def prompts(setup: Linear, draw: torch.Generator, theta: Tensor | None = None, shots: int | None = None) -> Prompts:
+    """Prompts of a task (d,), or where there is none each of a task of its own; `setup.shots` examples by default."""
     tokens = 1 + (setup.shots if shots is None else shots)
     if theta is None:
         theta = _unit(torch.randn(setup.batch, setup.d, generator=draw))
@@ -154,10 +160,10 @@ def _prompts(
     noise = math.sqrt(setup.noise) * torch.randn(setup.batch, tokens, generator=draw)
     y = (x @ theta.expand(setup.batch, setup.d)[:, :, None])[..., 0] + noise
     known = torch.cat([y[:, :-1], torch.zeros(setup.batch, 1)], 1)
-    return torch.cat([torch.ones(setup.batch, tokens, 1), x, known[..., None]], -1), y[:, -1]
+    return Prompts(torch.cat([torch.ones(setup.batch, tokens, 1), x, known[..., None]], -1), y[:, -1])
 
 
-def _loss(weights: dict[str, Tensor], prompts: tuple[Tensor, Tensor]) -> Tensor:
+def loss(weights: Model, prompts: Prompts) -> Tensor:
     """Mean squared error on the query."""
     tokens, y = prompts
     scores = (tokens @ (tokens[:, -1] @ weights["q"])[:, :, None])[..., 0]
@@ -190,7 +196,7 @@ def _checks(weights: dict[str, theory.Weights], theta_0: np.ndarray, data: theor
     }
 
 
-def _weights(model: dict[str, Tensor]) -> theory.Weights:
+def _weights(model: Model) -> theory.Weights:
     return theory.Weights(model["q"].double().numpy(), model["v"].double().numpy())
 
 

@@ -84,7 +84,7 @@ ARMS = {
     "all + rehearsal": Arm("qkvo", 8, "random"),
     "v + rehearsal": Arm("v", 32, "random"),
 }
-GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+GRID = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 """Learning rates of Adam that were tried."""
 RATES: dict[bool, dict[str, float]] = {True: dict.fromkeys(ARMS, 1e-4), False: dict.fromkeys(ARMS, 1e-4)}
 """Learning rates of the arms, with a start token and without (results/tuning/value-only-softmax*.json)."""
@@ -176,7 +176,7 @@ def _pretrained(setup: Softmax, seed: int, draw: torch.Generator) -> Regressor:
     for step in range(setup.pretrain_steps):
         pace = min(1.0, (step + 1) / 300) * (1 + math.cos(math.pi * step / setup.pretrain_steps)) / 2
         optimizer.param_groups[0]["lr"] = pace * setup.pretrain_rate
-        _step(model, optimizer, _losses(model, _prompts(setup, draw, setup.batch)).mean())
+        _step(model, optimizer, losses(model, _prompts(setup, draw, setup.batch)).mean())
     return model
 
 
@@ -193,12 +193,12 @@ def _tuned(
         prompts = _prompts(setup, draw, setup.tune_batch, theta_0)
         if arm.few_shot != "target":
             prompts = Prompts(prompts.x[:, -1:], prompts.y[:, -1:])
-        losses = _losses(model, prompts).mean(0)
-        loss = losses[0]
+        by_shots = losses(model, prompts).mean(0)
+        loss = by_shots[0]
         if arm.few_shot == "target":
-            loss = loss + few_shot_weight(step, setup.tune_steps) * losses[-1]
+            loss = loss + few_shot_weight(step, setup.tune_steps) * by_shots[-1]
         elif arm.few_shot == "random":
-            loss = loss + _losses(model, _prompts(setup, draw, setup.tune_batch)).mean()
+            loss = loss + losses(model, _prompts(setup, draw, setup.tune_batch)).mean()
         _step(model, optimizer, loss)
         if not matched and (step + 1) % setup.look_every == 0 and float(_errors_of(model, alone)) <= bar:
             matched = dict(_matched(model, tests, setup, step + 1))
@@ -221,7 +221,7 @@ def _prompts(setup: Softmax, draw: torch.Generator, many: int, theta: Tensor | N
     return Prompts(x, (x @ tasks[:, :, None])[..., 0])
 
 
-def _losses(model: Regressor, prompts: Prompts) -> Tensor:
+def losses(model: Regressor, prompts: Prompts) -> Tensor:
     """Squared errors after 0 to n examples, (B, n+1)."""
     return (model(prompts.x, prompts.y[:, :-1]) - prompts.y).square()
 
@@ -229,7 +229,7 @@ def _losses(model: Regressor, prompts: Prompts) -> Tensor:
 @torch.no_grad()
 def _errors_of(model: Regressor, prompts: Prompts) -> Tensor:
     """Their means, (n+1,)."""
-    return _losses(model, prompts).mean(0)
+    return losses(model, prompts).mean(0)
 
 
 def _errors(model: Regressor, tests: Mapping[str, Prompts]) -> Iterator[tuple[str, float]]:

@@ -9,6 +9,7 @@ from posttrain.bench import figures
 from posttrain.bench.value_only.picture import BLUE, FAINT, GREEN, GREY, GRID, INK, ORANGE
 from posttrain.bench.value_only.softmax import ARMS, NONE, choose, measure
 from posttrain.bench.value_only.softmax import GRID as RATES
+from posttrain.extras import need
 
 PURPLE = "#cc79a7"
 COLORS = {"qkvo": BLUE, "v": ORANGE, "qk": GREEN, "vo": PURPLE}
@@ -23,7 +24,7 @@ def picture(result: dict[str, Any], path: Path) -> Path:
         measure("random", shots): f"kept: random tasks, {shots} examples",
         measure("opposite", shots): f"kept: the opposite task, {shots} examples",
     }
-    pyplot = figures.pyplot()
+    pyplot, ticks = figures.pyplot(), need("matplotlib.ticker").LogLocator
     figure, axes = pyplot.subplots(1, 3, figsize=(14.5, 4.9), layout="constrained", sharey=True)
     names = list(ARMS)
     for axis, (name, title) in zip(axes, panels.items(), strict=True):
@@ -37,15 +38,20 @@ def picture(result: dict[str, Any], path: Path) -> Path:
                 _point(axis, row + 0.16, matched, COLORS[ARMS[arm].parts], hollow=True)
             _point(axis, row - 0.16 * (matched is not None), cells[name], COLORS[ARMS[arm].parts])
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(ticks(subs=(1.0,) if axis is axes[0] else (1.0, 3.0)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_minor_formatter(lambda *_: "")
         axis.set_title(title, color=INK, loc="left", fontsize=10.5, fontweight="bold")
         axis.set_xlabel("squared error", color=INK)
         _frame(axis)
     axes[0].set_yticks(range(len(names)), [f"{arm}  (rank {ARMS[arm].rank})" for arm in names])
     axes[0].set_ylim(len(names) - 0.4, -0.9)
-    ends = [pyplot.Line2D([], [], color=INK, marker="o", linestyle="", label="at the end of tuning"),
-            pyplot.Line2D([], [], color=INK, marker="o", linestyle="", markerfacecolor="white",
-                          label=f"when the target's error first fell to {result['setup']['matched']:.0%}")]  # fmt: skip
+    point = {"color": INK, "marker": "o", "linestyle": ""}
+    matched = f"when the target's error first fell to {100 * result['setup']['matched']:g} %"
+    ends = [
+        pyplot.Line2D([], [], label="at the end of tuning", **point),
+        pyplot.Line2D([], [], label=matched, markerfacecolor="white", **point),
+    ]
     figure.legend(handles=ends, loc="outside lower left", ncols=2, frameon=False)
     token = "with" if result["setup"]["shape"]["start_token"] else "without"
     head = (

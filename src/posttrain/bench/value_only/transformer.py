@@ -105,6 +105,8 @@ def adapted(model: Regressor, parts: str, rank: int, draw: torch.Generator) -> R
     """
     if not parts or set(parts) - set("qkvo"):
         raise ValueError(f"parts={parts!r} must be letters of 'qkvo', one or more.")
+    if not 1 <= rank <= (width := model.read.out_features):
+        raise ValueError(f"rank={rank} must lie between 1 and the width, {width}.")
     copy = deepcopy(model).requires_grad_(False)
     for block in copy.blocks:
         for part in parts:

@@ -8,7 +8,7 @@ rank 128 on subsets of q, k, v, o.
 `value_only` gives the LoRA config: `v_proj` by its full names where it is a module; the fused module where q, k and v
 are one, whose other outputs `confine` (see `posttrain.tune.rows`) keeps at exactly zero. alpha -> `alpha`, r -> `r`.
 
-Differs from the paper: alpha is not given there; here it is 2 r. The paper trains no biases, nor does this.
+Differs from the paper: alpha is not given there; here it is 2 r. Biases are not trained.
 """
 
 from __future__ import annotations
@@ -111,10 +111,15 @@ def low_rank(
     return need("peft").LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
-        lora_alpha=scale * rank,
+        lora_alpha=_whole(scale * rank),
         lora_dropout=dropout,
         target_modules=names,
         rank_pattern=other,
-        alpha_pattern={name: scale * value for name, value in other.items()},
+        alpha_pattern={name: _whole(scale * value) for name, value in other.items()},
         fan_in_fan_out=all(each.transposed for each in chosen),
     )
+
+
+def _whole(alpha: float) -> float:
+    """An int where it is one: PEFT writes it down as such, and other readers of adapters expect it."""
+    return alpha if alpha % 1 else int(alpha)

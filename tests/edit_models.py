@@ -8,8 +8,8 @@ from posttrain.edit.anchors import Anchors, Prompt, paired
 
 SHAPE = {
     "vocab_size": 24, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "max_position_embeddings": 64, "pad_token_id": 20, "eos_token_id": 21, "bos_token_id": None,
-    "tie_word_embeddings": False,
+    "num_key_value_heads": 1, "max_position_embeddings": 64, "pad_token_id": 20, "eos_token_id": 21,
+    "bos_token_id": None, "tie_word_embeddings": False,
 }  # fmt: skip
 FAMILIES = {
     "llama": (tf.LlamaConfig, tf.LlamaForCausalLM, {}),
