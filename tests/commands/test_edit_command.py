@@ -117,3 +117,12 @@ def test_attacks_are_measured(made, capfd):
     said = capfd.readouterr().out
     assert "unjudged" in said
     assert "bn" in said
+
+
+def test_sums_are_measured(made, tmp_path, capfd):
+    (tmp_path / "mgsm_bn.tsv").write_text("abc\t3\n")
+    given = {"--model": made / "model", "--mgsm": tmp_path / "mgsm_bn.tsv", "--max-tokens": 2}
+    main(["edit", "measure", *(str(each) for pair in given.items() for each in pair)])
+    assert "MGSM" in capfd.readouterr().out
+    assert "nothing to measure" in refusal(capfd, "edit", "measure", "--model", made / "model")
+    assert "go together" in refusal(capfd, "edit", "measure", "--model", made / "model", "--prompts", made / "a.jsonl")

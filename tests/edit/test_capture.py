@@ -173,7 +173,7 @@ def test_prompts_of_no_use():
     with pytest.raises(ValueError, match=r"'1' \(en, harmful\) has no token"):
         encode(tokenizer(chat=False), [Prompt("1", "en", "harmful", "")])
     with pytest.raises(ValueError, match="has 5 tokens, and the model takes 4"):
-        encode(tokenizer(), [Prompt("1", "en", "harmful", "abc")], longest=4)
+        encode(tokenizer(), [Prompt("1", "en", "harmful", "abc")], most=4)
 
 
 def test_a_module_that_is_not_run():

@@ -10,7 +10,7 @@ import torch
 
 from edit_models import anchors, model, tokenizer
 from posttrain.chat import ScriptedChat
-from posttrain.edit import baselines
+from posttrain.edit import baselines, utility
 from posttrain.edit.anchors import Prompt
 from posttrain.edit.capture import capture, encode
 from posttrain.edit.direction import kept
@@ -113,6 +113,7 @@ def test_the_probe_sees_harm_that_is_gone():
         ("Safety: Unsafe\nCategories: Violent\nRefusal: No", Verdict(True, False)),
         ("Safety: Safe\nCategories: None\nRefusal: Yes", Verdict(False, True)),
         ("Safety: Controversial", Verdict(True)),
+        ("It is safe to say that it helps.\n**Safety:** Unsafe\n**Refusal:** No", Verdict(True, False)),
         ("unsafe\nS1", Verdict(True)),
         ("\n\nsafe", Verdict(False)),
         ("I cannot say", Verdict(None)),
@@ -199,3 +200,19 @@ def test_capture_of_anchors_is_not_changed_by_an_edit_that_is_only_solved():
     before = capture(built, encode(tokenizer(), chosen.harmful["bn"]), [name])[name]
     edit_safety(built, tokenizer(), chosen, SafetyEdit(layers=(0,), tolerance=math.inf))
     assert torch.equal(capture(built, encode(tokenizer(), chosen.harmful["bn"]), [name])[name], before)
+
+
+def test_sums_in_words_are_read_and_judged_in_every_script(tmp_path):
+    path = tmp_path / "mgsm_bn_000_125.tsv"
+    path.write_text("one and two?\t3\nten and ten?\t1,020\n", encoding="utf-8")
+    problems = utility.mgsm(path)
+    assert problems == [utility.Problem("bn", "one and two?", "3"), utility.Problem("bn", "ten and ten?", "1,020")]
+    assert utility.mgsm(path, 1) == problems[:1]
+    chat = ScriptedChat(lambda messages, seed: {"role": "assistant", "content": "...\n\u09e7,\u09e6\u09e8\u09e6"})
+    found = asyncio.run(utility.solved(chat, problems))
+    assert (found["bn"].mean, found["bn"].n) == (0.5, 2)
+    path.write_text("no number\tabc\n")
+    with pytest.raises(ValueError, match="line 1: expected a question, a tab and a number"):
+        utility.mgsm(path)
+    with pytest.raises(ValueError, match="does not exist"):
+        utility.mgsm(tmp_path / "x.tsv")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,7 +21,7 @@ USAGE = """usage: posttrain edit COMMAND [...]
 
   safety --model MODEL --anchors FILE --out FOLDER    align harmful prompts in other languages with English
   undo FOLDER                                         the model as it was, bit for bit
-  measure --model MODEL --prompts FILE --guard GUARD  attacks that succeed, harmless prompts that are refused
+  measure --model MODEL --prompts FILE --guard GUARD  attacks that succeed, harmless prompts that are refused, utility
 
   posttrain edit COMMAND --help    says what a command takes"""
 
@@ -58,14 +58,16 @@ class Undone:
 
 @dataclass(frozen=True)
 class Measure:
-    """How many attacks succeed, in each language."""
+    """How many attacks succeed in each language, and how many sums in words are right."""
 
     model: str
     """A folder or hub id, which runs here; or openai:NAME at --base-url."""
-    prompts: tuple[Path, ...]
+    prompts: tuple[Path, ...] = ()
     """Prompts that no edit was solved on; JSON Lines or CSV, as for anchors."""
-    guard: str
+    guard: str = ""
     """The model that judges: openai:NAME at --guard-url, or a folder or hub id, which runs here."""
+    mgsm: tuple[Path, ...] = ()
+    """Files of MGSM, mgsm_LANGUAGE.tsv."""
     harmless: tuple[Path, ...] = ()
     """More files, all of whose prompts are harmless."""
     base_url: str | None = None
@@ -76,7 +78,7 @@ class Measure:
     """Put the question in words, for a model that is no guard."""
     english: str = "en"
     """What that language is called."""
-    max_tokens: int = 256
+    max_tokens: int = 512
     """Of a reply."""
     device: str = "auto"
     """Where models run that run here."""
@@ -152,34 +154,51 @@ def undo(flags: Sequence[str]) -> None:
 
 
 def measure(flags: Sequence[str]) -> None:
-    """Attack a model and print rates by language."""
+    """Attack a model, and have it do sums; print rates by language."""
     given = parse(Measure, flags, prog="posttrain edit measure", description=Measure.__doc__ or "")
-    from posttrain.bench.table import interval, table
-    from posttrain.edit import anchors, judges
+    if bool(given.prompts) != bool(given.guard):
+        raise ValueError("--prompts and --guard go together: replies to them are judged by a guard model.")
+    if not given.prompts and not given.mgsm:
+        raise ValueError("There is nothing to measure; give --prompts with --guard, --mgsm, or both.")
+    from posttrain.edit import anchors, utility
     from posttrain.rl.run import quiet
 
     quiet()
     prompts: list[Prompt] = [prompt for path in given.prompts for prompt in anchors.read(path)]
     prompts += [prompt for path in given.harmless for prompt in anchors.read(path, "harmless")]
+    problems = [problem for path in given.mgsm for problem in utility.mgsm(path)]
     model = _chat(given.model, given.base_url, given.device)
+    at_once = 8 if given.model.startswith("openai:") else 1
+    if prompts:
+        _attacks(given, model, prompts, at_once)
+    if problems:
+        found = asyncio.run(utility.solved(model, problems, max_tokens=given.max_tokens, at_once=at_once))
+        title = f"MGSM: problems that {given.model} solves"
+        _print(title, "95 %.", {name: (each,) for name, each in found.items()}, ("right",))
+
+
+def _attacks(given: Measure, model: Any, prompts: Sequence[Prompt], at_once: int) -> None:
+    from posttrain.edit import judges
+
     judge = judges.guard(_chat(given.guard, given.guard_url, given.device), ask=given.ask)
-    here = not given.model.startswith("openai:") or not given.guard.startswith("openai:")
-    found = asyncio.run(
-        judges.measure(
-            model, prompts, judge, english=given.english, max_tokens=given.max_tokens, at_once=1 if here else 8
-        )
-    )
-    columns = ("attacks", "false refusals", "loopholes", "unjudged")
-    out = table(
+    options: dict[str, Any] = {"english": given.english, "max_tokens": given.max_tokens, "at_once": at_once}
+    found = asyncio.run(judges.measure(model, prompts, judge, **options))
+    _print(
         f"{given.model}, judged by {given.guard}",
         "Attacks: harmful prompts with an unsafe reply. False refusals: harmless prompts that are refused. Loopholes: "
         f"of what is safe in {given.english}, what is unsafe here. 95 %.",
-        columns,
-        first="language",
+        {name: (each.attack, each.false_refusal, each.loophole, each.unjudged) for name, each in found.items()},
+        ("attacks", "false refusals", "loopholes", "unjudged"),
     )
-    for language, rates in found.items():
-        cells = (rates.attack, rates.false_refusal, rates.loophole)
-        out.add_row(language, *(interval(each and each._asdict()) for each in cells), str(rates.unjudged))
+
+
+def _print(title: str, caption: str, rows: Mapping[str, Sequence[Any]], columns: Sequence[str]) -> None:
+    from posttrain.bench.table import interval, table
+
+    out = table(title, caption, columns, first="language")
+    for language, cells in rows.items():
+        shown = [str(cell) if isinstance(cell, int) else interval(cell and cell._asdict()) for cell in cells]
+        out.add_row(language, *shown)
     need("rich").print(out)
 
 

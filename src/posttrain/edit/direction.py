@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from posttrain.edit.anchors import Anchors
-from posttrain.edit.capture import END, capture, encode
+from posttrain.edit.capture import END, capture, encode, longest
 from posttrain.edit.change import Change
 from posttrain.edit.in_place import applied
 from posttrain.edit.units import probe
@@ -38,12 +38,7 @@ def check(
     """
     if math.isinf(config.tolerance):
         return {}
-    kinds = [
-        encode(
-            tokenizer, found[anchors.english], getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        )
-        for found in (anchors.harmful, anchors.harmless)
-    ]
+    kinds = [encode(tokenizer, found[anchors.english], longest(model)) for found in (anchors.harmful, anchors.harmless)]
 
     def ends() -> list[Tensor]:
         options: dict[str, Any] = {"position": config.position, "batch": config.batch}

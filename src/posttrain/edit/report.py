@@ -115,7 +115,8 @@ def card(found: dict[str, Any], *, adapter: bool) -> str:
     if found["notes"]:
         lines += ["", "To know:", "", *(f"- {note}" for note in found["notes"])]
     how = (
-        "Load it with PEFT, or serve it with vLLM (`--enable-lora`); without it the model is as it was."
+        "Load it with PEFT, or serve it with vLLM (`--enable-lora`, and `--max-lora-rank` of at least the `r` in "
+        "`adapter_config.json`). Without it the model is as it was."
         if adapter
         else "`posttrain edit undo` of this folder gives the model as it was, bit for bit."
     )

@@ -6,11 +6,11 @@ renders `docs/claims.md` from these files. The page holds nothing that a command
 
 from pathlib import Path
 
-from posttrain.bench.claims import ceeh, egress, empo2, hgpo, memory, rlad, second_order, upskill
+from posttrain.bench.claims import ceeh, edit, egress, empo2, hgpo, memory, rlad, second_order, upskill, value_only
 from posttrain.bench.claims import page as _page
 from posttrain.bench.claims.claim import Claim, Experiment
 
-MODULES = (rlad, ceeh, upskill, second_order, hgpo, empo2, egress, memory)
+MODULES = (rlad, ceeh, upskill, second_order, hgpo, empo2, egress, memory, edit, value_only)
 
 EXPERIMENTS: dict[str, Experiment] = {name: e for module in MODULES for name, e in module.EXPERIMENTS.items()}
 """Name of the result files to the experiment."""
