@@ -33,7 +33,7 @@ PAPERS = (
     Paper("Second-order rollout", "train answers and critiques of answers together", "2602.22765", "rl", "ready"),
     Paper("UpSkill", "several strategies per question, by mutual information", "2602.22296", "rl", "ready"),
     Paper("MSJoE", "train a video model with its frame sampler", "2602.22932", "rl", "planned"),
-    Paper("Value-only tuning", "tuning that keeps learning from examples", "2602.23197", "tune", "in work", "value-only"),
+    Paper("Value-only tuning", "tuning that keeps learning from examples", "2602.23197", "tune", "in work"),
     Paper("Sparse weight editing", "safety across languages in closed form", "2602.22554", "edit", "in work", "edit"),
     Paper("ThinkOmni", "a text reasoner guides an omni-modal model's decoding", "2602.23306", "decode", "planned"),
     Paper("AMA-Bench, AMA-Agent", "long memory for agents, and its measure", "2602.22769", "memory", "ready", "ama"),
