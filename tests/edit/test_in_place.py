@@ -75,6 +75,15 @@ def test_an_edit_of_another_model_is_refused():
         apply(model(seed=1), edit)
 
 
+def test_a_module_that_is_not_there_is_told_with_the_nearest_names():
+    _, edit, _ = edited("phi3")
+    with pytest.raises(
+        ValueError,
+        match=r"no module model\.layers\.0\.mlp\.gate_up_proj.* nearest are model\.layers\.0\.mlp\.gate_proj",
+    ):
+        apply(model("llama"), edit)
+
+
 def test_undo_refuses_weights_that_were_changed_since():
     built, edit, _ = edited()
     done = apply(built, edit)

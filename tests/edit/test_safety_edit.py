@@ -69,7 +69,7 @@ def test_an_edit_is_what_the_equations_say(family, many):
 
 def test_rows_and_sums_give_one_edit(monkeypatch):
     built, chosen = model(), anchors(30)
-    config = SafetyEdit(layers=(0,), ranks=(2,), protect_english=True, **FREE)
+    config = SafetyEdit(layers=(1,), ranks=(2,), protect_english=True, **FREE)
     summed = edit_safety(built, tokenizer(), chosen, config)
     monkeypatch.setattr("posttrain.edit.safety.wants_sums", lambda *args: False)
     kept = edit_safety(built, tokenizer(), chosen, config)
@@ -78,6 +78,7 @@ def test_rows_and_sums_give_one_edit(monkeypatch):
         torch.testing.assert_close(one.energy, other.energy, rtol=1e-6, atol=1e-9)
         assert one.measured.remaining == pytest.approx(other.measured.remaining)
     assert not summed.overlap
+    assert all(any("span all inputs of layer 1" in note for note in edit.notes) for edit in (summed, kept))
     assert len(kept.overlap) == 2 * 3
 
 
@@ -111,6 +112,11 @@ def test_the_gap_on_the_anchors_closes_by_what_is_told():
         left = float((low @ columns - aim).norm() / (low @ old - aim).norm())
         assert left == pytest.approx(change.measured.remaining, rel=1e-6)
         assert left < 0.9
+
+
+def test_few_harmless_prompts_span_nothing():
+    edit = edit_safety(model(), tokenizer(), anchors(3), SafetyEdit(layers=(1,), **FREE))
+    assert not any("span" in note for note in edit.notes)
 
 
 def test_parts_and_languages_can_be_fewer():

@@ -7,6 +7,7 @@ that it is an error to make an edit twice, to make it in another model, or to un
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -136,7 +137,7 @@ def applied(model: Any, changes: Sequence[Change]) -> Iterator[None]:
 
 def digests(model: Any, modules: Iterable[str]) -> dict[str, str]:
     """Module to the digest of its weight's bytes, shape and type."""
-    return {name: _digest(model.get_submodule(name).weight) for name in modules}
+    return {name: _digest(_weight(model, name)) for name in modules}
 
 
 def _digest(weight: Tensor) -> str:
@@ -164,10 +165,22 @@ def _add(model: Any, changes: Sequence[Change]) -> tuple[dict[str, Tensor], dict
 
 
 def _rows(model: Any, name: str, rows: Tensor) -> Tensor:
-    weight = model.get_submodule(name).weight.detach()
+    weight = _weight(model, name)
     return weight[rows.to(weight.device)].cpu()
 
 
 def _put(model: Any, name: str, rows: Tensor, values: Tensor) -> None:
-    weight = model.get_submodule(name).weight.detach()
+    weight = _weight(model, name)
     weight[rows.to(weight.device)] = values.to(weight)
+
+
+def _weight(model: Any, name: str) -> Tensor:
+    """A module's weight; a sentence with the nearest names if there is none."""
+    modules = dict(model.named_modules())
+    if name not in modules:
+        near = difflib.get_close_matches(name, modules, 3)
+        raise ValueError(
+            f"The model has no module {name}, which the edit changes; it is of another model"
+            f"{' (the nearest are ' + ', '.join(near) + ')' if near else ''}."
+        )
+    return modules[name].weight.detach()

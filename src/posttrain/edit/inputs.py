@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from posttrain.edit.ridge import Ridge, Solution, Sums
+from posttrain.edit.ridge import Ridge, Solution, Sums, spans
 from posttrain.edit.units import UnitRule, Units, safety_units
 
 
@@ -71,6 +71,10 @@ class Inputs(ABC):
     @abstractmethod
     def curve(self, solution: Solution, columns: Tensor) -> Curve:
         """What a solution, of these inputs or of others, does here at every rank."""
+
+    @abstractmethod
+    def spanned(self) -> bool:
+        """Whether harmless prompts leave no direction free, so that a large gamma forbids every change."""
 
     def leaks(self, delta: Tensor, columns: Tensor) -> dict[str, float]:
         """|X Delta| / |X W_S| on the harmless prompts of each language; empty where only sums are known."""
@@ -128,6 +132,10 @@ class Kept(Inputs):
         leaked = (harmless @ change).square().sum(0)
         return Curve(_from(gap.square().sum(), steps), _from(0.0, leaked), float((harmless @ columns).square().sum()))
 
+    def spanned(self) -> bool:
+        """By the rows; fewer than inputs leave directions free."""
+        return spans(self.safe)
+
     def leaks(self, delta: Tensor, columns: Tensor) -> dict[str, float]:
         """By language."""
         return {
@@ -180,6 +188,12 @@ class Summed(Inputs):
             rows = self.english.double()
             safe, many = safe + rows.T @ rows, many + len(rows)
         return Sums(self.low, self.cross, self.shift, safe, self.many[0], many)
+
+    def spanned(self) -> bool:
+        """By the sums: the factor of their Cholesky decomposition is a set of rows with the same products."""
+        products = self.sums().safe
+        root, failed = torch.linalg.cholesky_ex(products)
+        return int(failed) == 0 and spans(root.T)
 
     def solve(self, columns: Sequence[Tensor], gamma: float, ridge: float) -> list[Solution]:
         """In the reduced form."""

@@ -164,21 +164,15 @@ def edit_safety(
     if config.chooses:
         plan, search = choose(model, tokenizer, anchors, by_layer, config, pick, solve)
     changes: list[Change] = []
+    notes: list[str] = []
     overlap: dict[str, float] = {}
     for layer, gamma, rank in plan:
-        found = by_layer[layer]
         with applied(model, changes):
-            inputs = read(model, tokenizer, anchors, {layer: found}, config)[layer]
-            aimed = targets(model, inputs, found, pick)
-            if not aimed:
-                raise ValueError(
-                    f"No unit of layer {layer} rises on harmful prompts in English; lower units.tau_mag and "
-                    "units.tau_stat, choose another layer, or give more anchors."
-                )
-            solutions = solve(inputs, [each.columns for each in aimed], gamma, config.ridge)
-            new = [measured(inputs, *each, gamma, rank) for each in zip(aimed, solutions, strict=True)]
-            overlap |= _overlap(model, inputs, found, config.units)
+            inputs = read(model, tokenizer, anchors, {layer: by_layer[layer]}, config)[layer]
+            new = _solved(model, inputs, by_layer[layer], (gamma, config.ridge, rank), pick, solve)
+            overlap |= _overlap(model, inputs, by_layer[layer], config.units)
         changes += new
+        notes += _notes(layer, inputs.spanned(), new)
     before = digests(model, sorted({each.projection.module for each in changes}))
     english = check(model, tokenizer, anchors, changes, config)
     counts = {
@@ -186,7 +180,7 @@ def edit_safety(
         for kind, each in (("harmful", anchors.harmful), ("harmless", anchors.harmless))
     }
     about = {"english": anchors.english, "languages": list(anchors.languages), **counts}
-    return Edit(tuple(changes), config, before, about, english, search, overlap, tuple(_notes(anchors, changes)))
+    return Edit(tuple(changes), config, before, about, english, search, overlap, (*anchors.notes, *notes))
 
 
 def projections(model: Any, config: SafetyEdit) -> dict[int, list[Projection]]:
@@ -207,6 +201,26 @@ def read(
     return gather(model, tokenizer, anchors, modules, config.reading, summed=summed)
 
 
+def _solved(
+    model: Any,
+    inputs: Inputs,
+    found: Sequence[Projection],
+    weights: tuple[float, float, int],
+    pick: Pick,
+    solve: Solve,
+) -> list[Change]:
+    """One layer's changes, for gamma, ridge and rank."""
+    gamma, ridge, rank = weights
+    aimed = targets(model, inputs, found, pick)
+    if not aimed:
+        raise ValueError(
+            f"No unit of layer {found[0].layer} rises on harmful prompts in English; lower units.tau_mag and "
+            "units.tau_stat, choose another layer, or give more anchors."
+        )
+    solutions = solve(inputs, [each.columns for each in aimed], gamma, ridge)
+    return [measured(inputs, *each, gamma, rank) for each in zip(aimed, solutions, strict=True)]
+
+
 def _overlap(model: Any, inputs: Inputs, found: Sequence[Projection], rule: UnitRule) -> dict[str, float]:
     if not isinstance(inputs, Kept):
         return {}
@@ -217,8 +231,12 @@ def _overlap(model: Any, inputs: Inputs, found: Sequence[Projection], rule: Unit
     }
 
 
-def _notes(anchors: Anchors, changes: Sequence[Change]) -> list[str]:
-    notes = list(anchors.notes)
+def _notes(layer: int, spanned: bool, changes: Sequence[Change]) -> list[str]:
+    notes = []
+    if spanned:
+        notes.append(
+            f"Harmless prompts span all inputs of layer {layer}: the larger gamma is, the nearer the edit is to none."
+        )
     for each in changes:
         where = f"layer {each.projection.layer}'s {each.projection.part}"
         if each.measured.remaining > 0.9:

@@ -86,7 +86,32 @@ ARMS = {
 }
 GRID = (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 """Learning rates of Adam that were tried."""
-RATES: dict[bool, dict[str, float]] = {True: dict.fromkeys(ARMS, 1e-4), False: dict.fromkeys(ARMS, 1e-4)}
+RATES: dict[bool, dict[str, float]] = {
+    True: {
+        "q, k": 0.001,
+        "all": 0.0001,
+        "v, o": 0.0001,
+        "v": 0.0001,
+        "all, fewer": 0.0003,
+        "v, fewer": 0.0003,
+        "all + few-shot": 0.0001,
+        "v + few-shot": 0.0001,
+        "all + rehearsal": 0.003,
+        "v + rehearsal": 0.001,
+    },
+    False: {
+        "q, k": 0.001,
+        "all": 0.0001,
+        "v, o": 0.0001,
+        "v": 0.0001,
+        "all, fewer": 0.0003,
+        "v, fewer": 0.0003,
+        "all + few-shot": 0.0001,
+        "v + few-shot": 0.0001,
+        "all + rehearsal": 0.003,
+        "v + rehearsal": 0.001,
+    },
+}
 """Learning rates of the arms, with a start token and without (results/tuning/value-only-softmax*.json)."""
 LEARNT = 0.01
 """A rate learns the target if it brings the zero-shot error to this share of what it was."""
