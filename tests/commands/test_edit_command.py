@@ -32,7 +32,9 @@ def flags(made, out, *more, **overrides):
         "--anchors": made / "a.jsonl",
         "--out": out,
         "--layers": 1,
-        "--tolerance": "inf",
+        "--gammas": 1,
+        "--keep-rise": 0,
+        "--keep-probe": 0,
     }
     given |= {f"--{name}": value for name, value in overrides.items()}
     return ["edit", "safety", *(str(x) for pair in given.items() for x in pair), *map(str, more)]

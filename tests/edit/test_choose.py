@@ -15,7 +15,18 @@ from posttrain.edit.safety import SafetyEdit, edit_safety
 from posttrain.edit.units import safety_units
 from posttrain.projections import gated
 
-GRID = {"gammas": (0.1, 1.0), "ranks": (1, 4), "leakage": 5.0, "tolerance": math.inf}
+GRID = {
+    "gammas": (0.1, 1.0),
+    "protect_english": False,
+    "ranks": (1, 4),
+    "leakage": 5.0,
+    "keep_rise": 0.0,
+    "keep_probe": 0.0,
+}
+
+
+def rms(rows):
+    return float(rows.square().sum(1).mean().sqrt())
 
 
 @pytest.mark.parametrize("many", [4, 30])  # as rows, and as sums
@@ -46,7 +57,7 @@ def test_every_cell_is_a_direct_solve_on_one_part_measured_on_the_other(many):
             gaps = [(e - x) @ columns for e, x in zip(english, low, strict=True)]
             delta = low_rank_ridge(low[0], safe[0], gaps[0], gamma=cell["gamma"], rank=cell["rank"])
             left.append(float((low[1] @ delta - gaps[1]).norm() / gaps[1].norm()))
-            leaked.append(float((safe[1] @ delta).norm() / (safe[1] @ columns).norm()))
+            leaked.append(rms(safe[1] @ delta) / rms(gaps[1]))
             units += len(index)
         assert cell["units"] == units
         assert cell["remaining"] == pytest.approx(math.hypot(*left) / len(left) ** 0.5, rel=1e-6)
@@ -57,10 +68,8 @@ def test_auto_takes_the_best_cell_and_solves_it_on_all_anchors():
     built, chosen = model(), anchors(60)
     edit = edit_safety(built, tokenizer(), chosen, SafetyEdit(**GRID))
     least = min(edit.search, key=lambda cell: cell["remaining"])
-    named = edit_safety(
-        built, tokenizer(), chosen,
-        SafetyEdit(layers=(least["layer"],), gammas=(least["gamma"],), ranks=(least["rank"],), tolerance=math.inf),
-    )  # fmt: skip
+    taken = {"layers": (least["layer"],), "gammas": (least["gamma"],), "ranks": (least["rank"],)}
+    named = edit_safety(built, tokenizer(), chosen, SafetyEdit(**GRID | taken))
     assert {cell["layer"] for cell in edit.search} == {0, 1, 2}
     for one, other in zip(edit.changes, named.changes, strict=True):
         assert torch.equal(one.delta, other.delta)

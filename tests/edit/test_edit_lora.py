@@ -2,7 +2,6 @@
 
 import copy
 import json
-import math
 
 import peft
 import pytest
@@ -20,7 +19,10 @@ IDS = torch.arange(40).view(4, 10) % 20
 def written(family, out, config=None, dtype=torch.float32):
     built = model(family, dtype=dtype)
     edit = edit_safety(
-        built, tokenizer(), anchors(20), config or SafetyEdit(layers=(0, 2), ranks=(3,), tolerance=math.inf)
+        built,
+        tokenizer(),
+        anchors(20),
+        config or SafetyEdit(layers=(0, 2), gammas=(1.0,), ranks=(3,), keep_rise=0.0, keep_probe=0.0),
     )
     return built, edit, as_lora(edit, built, out)
 
@@ -28,7 +30,9 @@ def written(family, out, config=None, dtype=torch.float32):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("rank", [1, 3, 64])
 def test_peft_gives_the_logits_of_the_edit_in_place(family, rank, tmp_path):
-    built, edit, out = written(family, tmp_path, SafetyEdit(layers=(0, 2), ranks=(rank,), tolerance=math.inf))
+    built, edit, out = written(
+        family, tmp_path, SafetyEdit(layers=(0, 2), gammas=(1.0,), ranks=(rank,), keep_rise=0.0, keep_probe=0.0)
+    )
     with torch.no_grad():
         plain = built(IDS).logits
         adapted = peft.PeftModel.from_pretrained(copy.deepcopy(built), out)(IDS).logits

@@ -1,7 +1,6 @@
 """In place: nothing but the chosen rows changes, and undoing is exact."""
 
 import copy
-import math
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from edit_models import FAMILIES, anchors, model, tokenizer
 from posttrain.edit.in_place import Undo, applied, apply, undo
 from posttrain.edit.safety import SafetyEdit, edit_safety
 
-CONFIG = SafetyEdit(layers=(0, 2), tolerance=math.inf)
+CONFIG = SafetyEdit(layers=(0, 2), gammas=(1.0,), keep_rise=0.0, keep_probe=0.0)
 
 
 def edited(family="llama", dtype=torch.float32):

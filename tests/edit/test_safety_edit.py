@@ -13,11 +13,16 @@ from posttrain.edit.safety import SafetyEdit, edit_safety
 from posttrain.edit.units import UnitRule
 from posttrain.projections import gated
 
-FREE = {"tolerance": math.inf}
+FREE = {"gammas": (1.0,), "protect_english": False, "keep_rise": 0.0, "keep_probe": 0.0}
 
 
 def inputs(built, prompts, name):
     return capture(built, encode(tokenizer(), prompts), [name])[name].double()
+
+
+def rms(rows):
+    """How far a prompt is moved, about."""
+    return float(rows.square().sum(1).mean().sqrt())
 
 
 def by_least_squares(low, safe, gap, gamma, ridge):
@@ -34,7 +39,7 @@ def by_least_squares(low, safe, gap, gamma, ridge):
 def test_an_edit_is_what_the_equations_say(family, many):
     built, chosen = model(family, dtype=torch.float64), anchors(many, harmless_in=("en", "bn"))
     edit = edit_safety(
-        built, tokenizer(), chosen, SafetyEdit(layers=(1,), gammas=(0.5,), ridge=0.02, ranks=(1000,), **FREE)
+        built, tokenizer(), chosen, SafetyEdit(layers=(1,), ridge=0.02, ranks=(1000,), **FREE | {"gammas": (0.5,)})
     )
     assert edit.changes
     for change in edit.changes:
@@ -56,12 +61,13 @@ def test_an_edit_is_what_the_equations_say(family, many):
         told = change.measured
         assert told.gap == pytest.approx(float(gap.norm()))
         assert told.remaining == pytest.approx(float((low @ delta - gap).norm() / gap.norm()), rel=1e-5)
-        assert told.leakage == pytest.approx(float((safe @ delta).norm() / (safe @ columns).norm()), rel=1e-5)
+        assert told.leakage == pytest.approx(rms(safe @ delta) / rms(gap), rel=1e-5)
+        assert told.drift == pytest.approx(float((safe @ delta).norm() / (safe @ columns).norm()), rel=1e-5)
         assert told.size == pytest.approx(float(delta.norm() / columns.norm()), rel=1e-5)
         after = float(((english.mean(0) - harmless.mean(0)) @ (columns + delta)).sum())
         assert told.english == pytest.approx(after / float(rise[units].sum()), rel=1e-5)
         by_language = {} if many == 30 else {
-            language: float((rows @ delta).norm() / (rows @ columns).norm())
+            language: rms(rows @ delta) / rms(gap)
             for language, rows in (("en", harmless), ("bn", inputs(built, chosen.harmless["bn"], name)))
         }  # fmt: skip
         assert told.leakage_by_language == pytest.approx(by_language, rel=1e-5)
@@ -69,7 +75,7 @@ def test_an_edit_is_what_the_equations_say(family, many):
 
 def test_rows_and_sums_give_one_edit(monkeypatch):
     built, chosen = model(), anchors(30)
-    config = SafetyEdit(layers=(1,), ranks=(2,), protect_english=True, **FREE)
+    config = SafetyEdit(layers=(1,), ranks=(2,), **FREE | {"protect_english": True})
     summed = edit_safety(built, tokenizer(), chosen, config)
     monkeypatch.setattr("posttrain.edit.safety.wants_sums", lambda *args: False)
     kept = edit_safety(built, tokenizer(), chosen, config)
@@ -101,7 +107,7 @@ def test_the_model_is_as_it_was_while_layers_are_solved_in_turn():
 def test_the_gap_on_the_anchors_closes_by_what_is_told():
     """After the edit the outputs of the units are nearer to English's, by the share that `remaining` says."""
     built, chosen = model(dtype=torch.float64), anchors(30)
-    edit = edit_safety(built, tokenizer(), chosen, SafetyEdit(layers=(1,), gammas=(0.1,), **FREE))
+    edit = edit_safety(built, tokenizer(), chosen, SafetyEdit(layers=(1,), **FREE | {"gammas": (0.1,)}))
     apply(built, edit)
     for change in edit.changes:
         columns = change.projection.weight(built)[change.units].T
@@ -129,24 +135,28 @@ def test_parts_and_languages_can_be_fewer():
 
 def test_an_edit_that_weakens_english_is_refused():
     built, chosen = model(), anchors(30)
-    config = SafetyEdit(layers=(1,), gammas=(0.01,), ridge=1e-6)
-    with pytest.raises(ValueError, match=r"makes 'en' less safe: \d+% is left .* protect_english"):
-        edit_safety(built, tokenizer(), chosen, config)
-    assert edit_safety(built, tokenizer(), chosen, SafetyEdit(layers=(1,), gammas=(0.01,), **FREE)).english == {}
+    loose = {"layers": (1,), "gammas": (0.0,), "ridge": 1e-6}
+    with pytest.raises(
+        ValueError, match=r"makes 'en' less safe: -?\d+% is left of what its units rise by .* keep_rise asks"
+    ):
+        edit_safety(built, tokenizer(), chosen, SafetyEdit(keep_rise=0.9, **loose))
+    with pytest.raises(ValueError, match=r"is left of what a probe tells .* keep_probe asks for 100%"):
+        edit_safety(built, tokenizer(), chosen, SafetyEdit(keep_rise=0.0, keep_probe=1.0, **loose))
+    assert edit_safety(built, tokenizer(), chosen, SafetyEdit(keep_rise=0.0, keep_probe=0.0, **loose)).english == {}
 
 
 def test_holding_english_still_keeps_what_tells_it_apart():
     built, chosen = model(), anchors(30)
     left = [
         min(c.measured.english for c in edit_safety(
-            built, tokenizer(), chosen, SafetyEdit(layers=(1,), protect_english=protect, **FREE)).changes)
+            built, tokenizer(), chosen, SafetyEdit(layers=(1,), **FREE | {"protect_english": protect})).changes)
         for protect in (False, True)
     ]  # fmt: skip
     assert left[1] > left[0]
     kept = edit_safety(
-        built, tokenizer(), chosen, SafetyEdit(layers=(1,), protect_english=True, gammas=(1e5,), tolerance=0.1)
+        built, tokenizer(), chosen, SafetyEdit(layers=(1,), protect_english=True, gammas=(1e5,), keep_rise=0.9)
     )
-    assert kept.english["units"] == pytest.approx(1, abs=0.01)
+    assert kept.english["rise"] == pytest.approx(1, abs=0.01)
     assert kept.english["probe"] == pytest.approx(1, abs=0.01)
     assert any("of the gap" in note for note in kept.notes)
 
@@ -180,7 +190,8 @@ def test_what_cannot_be_edited_is_told(config, sentence):
         ({"ranks": (0,)}, "at least 1"),
         ({"held_out": 1.0}, "held_out=1.0"),
         ({"leakage": 0.0}, "leakage=0.0"),
-        ({"tolerance": -0.1}, "tolerance=-0.1"),
+        ({"keep_rise": -0.1}, r"keep_rise=-0\.1 .* must lie in \[0, 1\]"),
+        ({"keep_probe": 1.1}, r"keep_probe=1\.1 must lie"),
         ({"batch": 0}, "batch=0"),
     ],
 )

@@ -38,7 +38,7 @@ def arms(config: SafetyEdit, seed: int = 0) -> dict[str, Arm]:
         config: Of the edit, with its layers named.
         seed: Of the random units.
     """
-    config = replace(config, tolerance=math.inf)
+    config = replace(config, keep_rise=0.0, keep_probe=0.0)
     return {
         "edit": Arm(config),
         "gamma 0": Arm(replace(config, gammas=(0.0,))),

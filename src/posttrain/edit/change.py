@@ -21,9 +21,11 @@ class Measured(NamedTuple):
     remaining: float
     """|X_low Delta - D| / |D|."""
     leakage: float
-    """|X Delta| / |X W_S| over harmless prompts."""
+    """How far a harmless prompt is moved, in units of how far a harmful one should be: rms over rms."""
     leakage_by_language: dict[str, float]
     """The same for each language; empty where only sums were kept."""
+    drift: float
+    """|X Delta| / |X W_S| over harmless prompts."""
     size: float
     """|Delta| / |W_S|."""
     english: float

@@ -36,7 +36,7 @@ class Cell:
     remaining: float
     """Share of the gap that is left, |X_low Delta - D| / |D|."""
     leakage: float
-    """|X_harmless Delta| / |X_harmless W_S|."""
+    """How far a harmless prompt is moved, in units of how far a harmful one should be: rms over rms."""
 
 
 def choose(

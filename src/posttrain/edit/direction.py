@@ -6,7 +6,6 @@ harmless ones, and how far apart the two kinds are along a linear probe where th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +21,6 @@ from posttrain.edit.units import probe
 if TYPE_CHECKING:
     from posttrain.edit.safety import SafetyEdit
 
-WHAT = {
-    "units": "its units rise on harmful prompts",
-    "probe": "a probe tells harmful prompts apart",
-}
-
 
 def check(
     model: Any, tokenizer: Any, anchors: Anchors, changes: Sequence[Change], config: SafetyEdit
@@ -34,9 +28,9 @@ def check(
     """What is left of the difference between harmful and harmless prompts in English, 1 for all; empty if not asked.
 
     Raises:
-        ValueError: More than `config.tolerance` of it is gone.
+        ValueError: Less is left than `config.keep_rise` and `config.keep_probe` ask for.
     """
-    if math.isinf(config.tolerance):
+    if config.keep_rise == config.keep_probe == 0:
         return {}
     kinds = [encode(tokenizer, found[anchors.english], longest(model)) for found in (anchors.harmful, anchors.harmless)]
 
@@ -47,12 +41,16 @@ def check(
     before = ends()
     with applied(model, changes):
         after = ends()
-    found = {"units": min(change.measured.english for change in changes), "probe": kept(before, after)}
-    for name, left in found.items():
-        if not left >= 1 - config.tolerance:
+    found = {"rise": min(change.measured.english for change in changes), "probe": kept(before, after)}
+    for name, least, what in (
+        ("rise", config.keep_rise, "its units rise by on harmful prompts"),
+        ("probe", config.keep_probe, "a probe tells harmful prompts by"),
+    ):
+        if not found[name] >= least:
             raise ValueError(
-                f"The edit makes {anchors.english!r} less safe: {left:.0%} is left of how much {WHAT[name]}; "
-                "hold these prompts still with protect_english, choose another layer, or raise gamma or the tolerance."
+                f"The edit makes {anchors.english!r} less safe: {found[name]:.0%} is left of what {what}, and "
+                f"keep_{name} asks for {least:.0%}; raise gamma, hold these prompts still with protect_english, or "
+                "choose another layer."
             )
     return found
 

@@ -29,12 +29,19 @@ class Curve(NamedTuple):
     """|X_harmless Delta|^2."""
     harmless: float
     """|X_harmless W_S|^2."""
+    many: tuple[int, int]
+    """N_h, and the number of harmless prompts."""
 
     def left(self, rank: int) -> float:
-        """|X_low Delta - D| / |D| at most at a rank."""
+        """|X_low Delta - D| / |D|."""
         return _root(self.remaining[min(rank, len(self.remaining) - 1)], self.remaining[0])
 
     def leak(self, rank: int) -> float:
+        """How far a harmless prompt is moved, in units of how far a harmful one should be: rms over rms."""
+        moved = self.leaked[min(rank, len(self.leaked) - 1)] / self.many[1]
+        return _root(moved, self.remaining[0] / self.many[0])
+
+    def drift(self, rank: int) -> float:
         """|X_harmless Delta| / |X_harmless W_S|."""
         return _root(self.leaked[min(rank, len(self.leaked) - 1)], self.harmless)
 
@@ -77,7 +84,7 @@ class Inputs(ABC):
         """Whether harmless prompts leave no direction free, so that a large gamma forbids every change."""
 
     def leaks(self, delta: Tensor, columns: Tensor) -> dict[str, float]:
-        """|X Delta| / |X W_S| on the harmless prompts of each language; empty where only sums are known."""
+        """`Curve.leak` on the harmless prompts of each language; empty where only sums are known."""
         return {}
 
 
@@ -130,7 +137,8 @@ class Kept(Inputs):
         moved, harmless = self.low @ change, torch.cat([rows.double() for rows in self.harmless_rows.values()])
         steps = moved.square().sum(0) - 2 * (moved * (gap @ solution.right)).sum(0)
         leaked = (harmless @ change).square().sum(0)
-        return Curve(_from(gap.square().sum(), steps), _from(0.0, leaked), float((harmless @ columns).square().sum()))
+        drift = float((harmless @ columns).square().sum())
+        return Curve(_from(gap.square().sum(), steps), _from(0.0, leaked), drift, (len(gap), len(harmless)))
 
     def spanned(self) -> bool:
         """By the rows; fewer than inputs leave directions free."""
@@ -138,8 +146,9 @@ class Kept(Inputs):
 
     def leaks(self, delta: Tensor, columns: Tensor) -> dict[str, float]:
         """By language."""
+        far = self.gap(columns).square().sum(1).mean()
         return {
-            name: float((rows.double() @ delta).norm() / (rows.double() @ columns).norm())
+            name: _root((rows.double() @ delta).square().sum(1).mean(), far)
             for name, rows in self.harmless_rows.items()
         }
 
@@ -206,7 +215,7 @@ class Summed(Inputs):
         steps = (change * (self.low @ change)).sum(0) - 2 * (change * (self.cross @ (columns @ solution.right))).sum(0)
         leaked = (change * (self.safe @ change)).sum(0)
         gap, harmless = ((columns * (each @ columns)).sum() for each in (self.shift, self.safe))
-        return Curve(_from(gap, steps), _from(0.0, leaked), float(harmless))
+        return Curve(_from(gap, steps), _from(0.0, leaked), float(harmless), self.many)
 
     def __add__(self, other: Summed) -> Summed:
         """Of both sets of anchors."""

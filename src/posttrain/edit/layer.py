@@ -65,6 +65,7 @@ def measured(inputs: Inputs, target: Target, solution: Solution, gamma: float, r
             remaining=curve.left(kept),
             leakage=curve.leak(kept),
             leakage_by_language=inputs.leaks(delta, target.columns),
+            drift=curve.drift(kept),
             size=float(delta.norm() / target.columns.norm()),
             english=rises[1] / rises[0] if rises[0] else 1.0,
         ),

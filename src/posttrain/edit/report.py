@@ -37,7 +37,7 @@ def report(edit: Edit, *, model: str = "", rounding: Mapping[str, float] | None 
         )  # fmt: skip
     return {
         "provenance": provenance(), "method": "sparse weight editing", "paper": PAPER, "model": model,
-        "config": _finite(asdict(edit.config)), "anchors": edit.anchors, "changes": changes, "english": edit.english,
+        "config": asdict(edit.config), "anchors": edit.anchors, "changes": changes, "english": edit.english,
         "rounding": dict(rounding or {}), "before": edit.before, "overlap": edit.overlap, "search": list(edit.search),
         "notes": list(edit.notes),
     }  # fmt: skip
@@ -74,7 +74,7 @@ def tables(found: dict[str, Any]) -> Iterable[Any]:
     out = table(
         "what the edit does to its anchors",
         f"{many}; {sum(anchors['harmless'].values())} harmless ones. Gap left: |X Delta - D| / |D|. Leakage: "
-        "|X Delta| / |X W_S| on harmless prompts.",
+        "how far a harmless prompt is moved, in units of the gap. English: what is left of the units' rise there.",
         ("units", "rank", "gamma", "gap left", "leakage", "size", "English"),
         first="projection",
     )
@@ -125,8 +125,3 @@ def card(found: dict[str, Any], *, adapter: bool) -> str:
 
 def _counts(many: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in many.items())
-
-
-def _finite(settings: dict[str, Any]) -> dict[str, Any]:
-    """As JSON has it, which knows no infinity."""
-    return {name: str(value) if value == float("inf") else value for name, value in settings.items()}

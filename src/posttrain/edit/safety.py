@@ -56,20 +56,22 @@ class SafetyEdit:
     """The token whose inputs count: the `last` before the answer, or the `mean` over the prompt."""
     units: UnitRule = field(default_factory=UnitRule)
     """Which units are changed."""
-    gammas: tuple[float, ...] = (1.0,)
+    gammas: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
     """Weight of harmless prompts, in units of N_h / N_s; of several, what does best on held-out anchors."""
     ridge: float = 1e-2
     """lambda, in units of the mean energy of the inputs."""
     ranks: tuple[int, ...] = (RANK,)
     """At most so high (Table 4: 32, and hardly any matters); of several, what does best on held-out anchors."""
-    protect_english: bool = False
-    """Hold English harmful prompts still as harmless ones are."""
+    protect_english: bool = True
+    """Hold English harmful prompts still as harmless ones are; the paper does not say."""
     held_out: float = 0.25
     """Share of the anchors that choose among layers, gammas and ranks; the edit is solved on all."""
-    leakage: float = 0.1
-    """Held-out bound on |X_harmless Delta| / |X_harmless W_S| where there is something to choose."""
-    tolerance: float = 0.1
-    """By what share English may lose of what tells its harmful prompts from harmless ones; `inf` does not ask."""
+    leakage: float = 0.3
+    """Of choosing: how far a harmless prompt may be moved, in units of how far a harmful one should be (rms)."""
+    keep_rise: float = 0.5
+    """Share of the units' rise on English harmful prompts that must be left; 0 does not ask."""
+    keep_probe: float = 0.9
+    """Share of what a probe at the model's end tells English harmful prompts by that must be left; 0 does not ask."""
     batch: int = BATCH
     """Prompts that are run at a time."""
     memory: float = 2.0
@@ -93,9 +95,11 @@ class SafetyEdit:
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out={self.held_out} must lie in (0, 1); 0.25 is the default.")
         if not self.leakage > 0:
-            raise ValueError(f"leakage={self.leakage} must be above 0; 0.1 is a tenth of what the units give.")
-        if not self.tolerance >= 0:
-            raise ValueError(f"tolerance={self.tolerance} must be at least 0; 0.1 is the default.")
+            raise ValueError(f"leakage={self.leakage} must be above 0; 0.3 is the default.")
+        if not 0 <= min(self.keep_rise, self.keep_probe) <= max(self.keep_rise, self.keep_probe) <= 1:
+            raise ValueError(
+                f"keep_rise={self.keep_rise} and keep_probe={self.keep_probe} must lie in [0, 1]; 0 does not ask."
+            )
         if self.batch < 1 or not self.memory > 0:
             raise ValueError(f"batch={self.batch} and memory={self.memory} must be above 0.")
 
@@ -244,9 +248,9 @@ def _notes(layer: int, spanned: bool, changes: Sequence[Change]) -> list[str]:
                 f"The edit of {where} leaves {each.measured.remaining:.0%} of the gap: gamma is large for so many "
                 "harmless prompts, or the layer does not tell harm in these languages."
             )
-        if each.measured.leakage > 0.2:
+        if each.measured.leakage > 0.5:
             notes.append(
-                f"The edit of {where} moves harmless prompts by {each.measured.leakage:.0%} of what its units give; "
+                f"The edit of {where} moves harmless prompts by {each.measured.leakage:.0%} of the gap; "
                 "raise gamma, or give more harmless prompts."
             )
     return notes

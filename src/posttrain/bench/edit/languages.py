@@ -110,7 +110,14 @@ def measured(
 ) -> dict[str, dict[str, float]]:
     """Every arm."""
     found = {"none": shares(model, tests)}
-    free = SafetyEdit(layers=tuple(range(setup.layers)), leakage=1e9, tolerance=float("inf"))
+    free = SafetyEdit(
+        layers=tuple(range(setup.layers)),
+        gammas=(1.0,),
+        leakage=1e9,
+        protect_english=False,
+        keep_rise=0.0,
+        keep_probe=0.0,
+    )
     auto = edit_safety(model, Reader(), anchors, replace(free, layers="auto"))
     taken = auto.changes[0].projection.layer
     one = replace(free, layers=(taken,))
