@@ -13,6 +13,7 @@ from posttrain.edit.in_place import UNDO, Undo, apply, undo
 from posttrain.edit.lora import as_lora
 from posttrain.edit.report import CARD, PICTURE, REPORT, report, write
 from posttrain.edit.safety import Edit
+from posttrain.extras import need
 from posttrain.files import writing
 
 
@@ -75,7 +76,10 @@ def undo_folder(folder: Path) -> None:
     record = Undo.load(folder / UNDO)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
     undo(model, record, again=True)
-    with writing(folder), tempfile.TemporaryDirectory(dir=folder, prefix=".undo.") as made:
+    with (
+        writing(folder, need("safetensors").SafetensorError),
+        tempfile.TemporaryDirectory(dir=folder, prefix=".undo.") as made,
+    ):
         _write_model(model, None, Path(made))
         for path in Path(made).iterdir():
             path.replace(folder / path.name)
@@ -86,7 +90,7 @@ def undo_folder(folder: Path) -> None:
 @contextmanager
 def _built(out: Path) -> Iterator[Path]:
     """A folder beside another, put in its place at the end; a failure leaves nothing."""
-    with writing(out):
+    with writing(out, need("safetensors").SafetensorError):
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
         try:
