@@ -100,16 +100,16 @@ RATES: dict[bool, dict[str, float]] = {
         "v + rehearsal": 0.001,
     },
     False: {
-        "q, k": 0.001,
-        "all": 0.0001,
+        "q, k": 3e-05,
+        "all": 0.0003,
         "v, o": 0.0001,
         "v": 0.0001,
-        "all, fewer": 0.0003,
+        "all, fewer": 0.001,
         "v, fewer": 0.0003,
-        "all + few-shot": 0.0001,
-        "v + few-shot": 0.0001,
+        "all + few-shot": 0.0003,
+        "v + few-shot": 0.0003,
         "all + rehearsal": 0.003,
-        "v + rehearsal": 0.001,
+        "v + rehearsal": 0.003,
     },
 }
 """Learning rates of the arms, with a start token and without (results/tuning/value-only-softmax*.json)."""
