@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from posttrain.lazy import exports
 
 if TYPE_CHECKING:
     from posttrain.edit.anchors import Anchors, Prompt
@@ -13,15 +15,18 @@ if TYPE_CHECKING:
     from posttrain.edit.safety import Edit, SafetyEdit, edit_safety
     from posttrain.edit.units import UnitRule, jaccard, safety_units
 
-_HOMES = {
-    "anchors": ("Anchors", "Prompt"),
-    "in_place": ("Undo", "apply", "undo"),
-    "judges": ("guard", "measure"),
-    "lora": ("as_lora",),
-    "ridge": ("low_rank_ridge",),
-    "safety": ("Edit", "SafetyEdit", "edit_safety"),
-    "units": ("UnitRule", "jaccard", "safety_units"),
-}
+__getattr__ = exports(
+    __name__,
+    {
+        "anchors": ("Anchors", "Prompt"),
+        "in_place": ("Undo", "apply", "undo"),
+        "judges": ("guard", "measure"),
+        "lora": ("as_lora",),
+        "ridge": ("low_rank_ridge",),
+        "safety": ("Edit", "SafetyEdit", "edit_safety"),
+        "units": ("UnitRule", "jaccard", "safety_units"),
+    },
+)
 
 __all__ = [
     "Anchors",
@@ -40,13 +45,3 @@ __all__ = [
     "safety_units",
     "undo",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Modules are read where a name is used first."""
-    for home, names in _HOMES.items():
-        if name in names:
-            from importlib import import_module
-
-            return getattr(import_module(f"posttrain.edit.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

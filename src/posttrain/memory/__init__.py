@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from posttrain.lazy import exports
 
 if TYPE_CHECKING:
     from posttrain.memory.added import Added, MemoryFileError, Refused, RunChanged, UnknownRun
@@ -13,15 +15,18 @@ if TYPE_CHECKING:
     from posttrain.memory.rows import Edge, Fact, Posting, Proof, Turn
     from posttrain.memory.view import View
 
-_HOMES = {
-    "added": ("Added", "MemoryFileError", "Refused", "RunChanged", "UnknownRun"),
-    "answer": ("Answer", "Evidence", "Finding"),
-    "consult": ("Consulted",),
-    "extract.model": ("ChatExtractor",),
-    "memory": ("Memory",),
-    "rows": ("Edge", "Fact", "Posting", "Proof", "Turn"),
-    "view": ("View",),
-}
+__getattr__ = exports(
+    __name__,
+    {
+        "added": ("Added", "MemoryFileError", "Refused", "RunChanged", "UnknownRun"),
+        "answer": ("Answer", "Evidence", "Finding"),
+        "consult": ("Consulted",),
+        "extract.model": ("ChatExtractor",),
+        "memory": ("Memory",),
+        "rows": ("Edge", "Fact", "Posting", "Proof", "Turn"),
+        "view": ("View",),
+    },
+)
 
 __all__ = [
     "Added",
@@ -42,13 +47,3 @@ __all__ = [
     "UnknownRun",
     "View",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Modules are read where a name is used first."""
-    for home, names in _HOMES.items():
-        if name in names:
-            from importlib import import_module
-
-            return getattr(import_module(f"posttrain.memory.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from posttrain.lazy import exports
 
 if TYPE_CHECKING:
     from posttrain.tune.arms import Arm, Sweep, Swept, equal_arms, sweep
@@ -12,14 +14,17 @@ if TYPE_CHECKING:
     from posttrain.tune.trainer import ValueOnlyTrainer
     from posttrain.tune.values import ValueOnly, low_rank, value_only
 
-_HOMES = {
-    "arms": ("Arm", "Sweep", "Swept", "equal_arms", "sweep"),
-    "few_shot": ("FewShot", "with_examples"),
-    "rows": ("check_confined", "close_rows", "confine", "merge", "open_rows"),
-    "scoring": ("AnswerScorer",),
-    "trainer": ("ValueOnlyTrainer",),
-    "values": ("ValueOnly", "low_rank", "value_only"),
-}
+__getattr__ = exports(
+    __name__,
+    {
+        "arms": ("Arm", "Sweep", "Swept", "equal_arms", "sweep"),
+        "few_shot": ("FewShot", "with_examples"),
+        "rows": ("check_confined", "close_rows", "confine", "merge", "open_rows"),
+        "scoring": ("AnswerScorer",),
+        "trainer": ("ValueOnlyTrainer",),
+        "values": ("ValueOnly", "low_rank", "value_only"),
+    },
+)
 
 __all__ = [
     "AnswerScorer",
@@ -40,13 +45,3 @@ __all__ = [
     "value_only",
     "with_examples",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Modules are read where a name is used first."""
-    for home, names in _HOMES.items():
-        if name in names:
-            from importlib import import_module
-
-            return getattr(import_module(f"posttrain.tune.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
