@@ -58,3 +58,19 @@ def summary(rows: Sequence[dict[str, Any]], **more: Any) -> dict[str, Any]:
         }
     seeds = [row["seed"] for row in rows]
     return {"provenance": provenance(), **more, "seeds": seeds, "n": len(seeds), "arms": arms}
+
+
+Cells = dict[str, dict[str, Any]]
+"""Measures to their means and intervals."""
+
+
+def rows_and_asides(result: dict[str, Any], columns: Sequence[str]) -> tuple[dict[str, Cells], dict[str, Cells]]:
+    """A result's arms with these measures, and those that hold something else, such as counts."""
+    arms = {name: arm["measured"] for name, arm in result["arms"].items()}
+    rows = {name: {each: cells[each] for each in columns} for name, cells in arms.items() if columns[0] in cells}
+    return rows, {name: cells for name, cells in arms.items() if name not in rows}
+
+
+def first_measures(result: dict[str, Any]) -> list[str]:
+    """What the first arm measures."""
+    return list(next(iter(result["arms"].values()))["measured"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from posttrain.bench.trials import Arms, run_trials, summary
 from posttrain.commands.show import Display, conclude
+from posttrain.commands.trials import World, run_world
 from posttrain.extras import need
 from posttrain.files import write_json
 
@@ -44,40 +43,15 @@ class BenchValueOnly:
         return f"{self.world}{bare}{'' if self.tune is None else '-rates'}"
 
 
-class World(NamedTuple):
-    """What a trained world needs to be run and shown."""
-
-    setup: Any
-    """A dataclass."""
-    run: Callable[[int], Arms]
-    title: str
-    says: str
-    columns: tuple[str, ...]
-    """Measures in the table."""
-    draw: Callable[[dict[str, Any], Path], Path]
-
-
 def run(given: BenchValueOnly) -> dict[str, Any]:
     """Run what is missing, print the table, write the result and the picture."""
     need("matplotlib")
-    out = given.out or Path("runs") / f"value-only-{given.name}"
-    with Display() as display:
-        if given.world == "theory":
-            return _theory(display, out)
-        world = _linear() if given.world == "linear" else _softmax(given)
-        seeds = range(3) if given.tune is not None else range(given.first_seed, given.first_seed + given.seeds)
-        task = display.progress.add_task(given.name, total=len(seeds), note="")
-
-        def show(seed: int, number: int, total: int) -> None:
-            display.progress.update(task, completed=number, note=f"seed {seed}")
-            display.line(f"{given.name}: seed {seed}, {number} of {total}")
-
-        setup = asdict(world.setup)
-        rows = run_trials(out, {"world": given.name, "setup": setup}, seeds, world.run, show)
-    result = summary(rows, world=given.name, title=world.title, says=world.says, setup=setup)
-    from posttrain.bench.value_only import report
-
-    conclude(display.console, result, out, world.draw, report.trained(world.columns))
+    out, display = given.out or Path("runs") / f"value-only-{given.name}", Display()
+    if given.world == "theory":
+        return _theory(display, out)
+    world = _linear() if given.world == "linear" else _softmax(given)
+    seeds = range(3) if given.tune is not None else range(given.first_seed, given.first_seed + given.seeds)
+    result = run_world(display, given.name, world, seeds, out)
     if given.tune is not None:
         _write_rates(given.tune, result)
         display.console.print(f"rates    {given.tune}", highlight=False)
@@ -87,14 +61,15 @@ def run(given: BenchValueOnly) -> dict[str, Any]:
 def _theory(display: Display, out: Path) -> dict[str, Any]:
     from posttrain.bench.value_only import curves, picture, report
 
-    task = display.progress.add_task("runs of the model", total=2 * len(curves.SAMPLED), note="")
-    result = curves.measured(lambda number, _: display.progress.update(task, completed=number))
+    with display:
+        task = display.progress.add_task("runs of the model", total=2 * len(curves.SAMPLED), note="")
+        result = curves.measured(lambda number, _: display.progress.update(task, completed=number))
     conclude(display.console, result, out, picture.closed_forms, report.closed_forms)
     return result
 
 
 def _linear() -> World:
-    from posttrain.bench.value_only import linear, picture
+    from posttrain.bench.value_only import linear, picture, report
 
     columns = [linear.measure(task, shots) for task in linear.TASKS for shots in (0, 5, 20)]
     return World(
@@ -102,13 +77,13 @@ def _linear() -> World:
         linear.run,
         "linear attention, trained: risk after 0 to 20 examples",
         "Tuned on one task (target) from a model that learns from examples; exact risks, noise 0.1. Means over seeds.",
-        tuple(columns),
         picture.trained,
+        report.trained(columns),
     )
 
 
 def _softmax(given: BenchValueOnly) -> World:
-    from posttrain.bench.value_only import softmax, softmax_picture
+    from posttrain.bench.value_only import report, softmax, softmax_picture
     from posttrain.bench.value_only.transformer import Shape
 
     setup = softmax.Softmax(shape=Shape(start_token=given.start_token))
@@ -122,8 +97,8 @@ def _softmax(given: BenchValueOnly) -> World:
         "Tuned on one task (target) by LoRA at the arm's own learning rate. matched: when the zero-shot error on the "
         f"target has first fallen to {setup.matched:.0%}; steps: how many that took; moved: change of the attention "
         "weights. Means over seeds.",
-        (*ends, *matched, "steps", "moved"),
         softmax_picture.picture if given.tune is None else softmax_picture.rates,
+        report.trained((*ends, *matched, "steps", "moved")),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from posttrain import stats
 from posttrain.bench.compare import CompareConfig
+from posttrain.bench.trials import rows_and_asides
 
 Cell = Callable[[dict[str, Any]], str]
 """From a result file to what the page says."""
@@ -47,6 +48,35 @@ class Claim:
 def made(result: dict[str, Any]) -> str:
     """Where and when a bench's result comes from."""
     return "commit {commit}, {date}, {machine}".format(**result["provenance"])
+
+
+def by_seeds(
+    result: dict[str, Any], name: str, said: str, columns: Sequence[str], number: Callable[[float], str], aside: str
+) -> list[str]:
+    """A bench of arms by seeds: setting, picture, table, and what is no row of it.
+
+    Args:
+        result: See `posttrain.bench.trials.summary`.
+        name: Of the result files.
+        said: The setting, whole sentences.
+        columns: Measures.
+        number: How one is written in the table.
+        aside: The format of numbers beside it.
+    """
+    lines = [
+        f"{said} Seeds {result['seeds'][0]} to {result['seeds'][-1]} (n={result['n']}), {made(result)}.", "",
+        f"![{name}](../results/{name}.png)", "",
+        "| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|",
+    ]  # fmt: skip
+    rows, asides = rows_and_asides(result, columns)
+    for arm, cells in rows.items():
+        shown = [f"{number(c['mean'])} [{number(c['low'])}, {number(c['high'])}]" for c in cells.values()]
+        lines.append(f"| {arm} | " + " | ".join(shown) + " |")
+    if asides:
+        lines.append("")
+    for arm, cells in asides.items():
+        lines.append(f"{arm}: " + ", ".join(f"{what} {cell['mean']:{aside}}" for what, cell in cells.items()) + ".")
+    return lines
 
 
 def gain(label: str, measure: str = "auc") -> Cell:

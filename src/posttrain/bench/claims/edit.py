@@ -5,7 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 from typing import Any
 
-from posttrain.bench.claims.claim import Claim, Experiment, equal, interval, larger, made, values
+from posttrain.bench.claims.claim import Claim, Experiment, by_seeds, equal, interval, larger, values
+from posttrain.bench.trials import first_measures
 from posttrain.stats import paired
 
 METHOD = "Sparse weight editing"
@@ -16,24 +17,8 @@ WINDOW = ("gamma 0.01", "gamma 0.1", "gamma 1", "gamma 10")
 
 def section(result: dict[str, Any], name: str) -> list[str]:
     """Setting, picture and table."""
-    arms = {arm: each["measured"] for arm, each in result["arms"].items()}
-    names = list(next(iter(arms.values())))
-    said = result["says"].partition(". Shares")[0]
-    rows = [
-        f"{said}. Seeds {result['seeds'][0]} to {result['seeds'][-1]} (n={result['n']}), {made(result)}.", "",
-        f"![{name}](../results/{name}.png)", "",
-        "| arm | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|",
-    ]  # fmt: skip
-    for arm, measured in arms.items():
-        if list(measured) == names:
-            rows.append(f"| {arm} | " + " | ".join(_cell(each) for each in measured.values()) + " |")
-        else:
-            rows += ["", f"{arm}: " + ", ".join(f"{what} {each['mean']:.1f}" for what, each in measured.items()) + "."]
-    return rows
-
-
-def _cell(each: dict[str, Any]) -> str:
-    return f"{each['mean']:.3f} [{each['low']:.3f}, {each['high']:.3f}]"
+    said = f"{result['says'].partition('. Shares')[0]}."
+    return by_seeds(result, name, said, first_measures(result), "{:.3f}".format, ".1f")
 
 
 def window(result: dict[str, Any]) -> str:

@@ -7,7 +7,18 @@ from collections.abc import Callable
 from statistics import fmean
 from typing import Any
 
-from posttrain.bench.claims.claim import Cell, Claim, Experiment, equal, interval, larger, made, ordered, values
+from posttrain.bench.claims.claim import (
+    Cell,
+    Claim,
+    Experiment,
+    by_seeds,
+    equal,
+    interval,
+    larger,
+    made,
+    ordered,
+    values,
+)
 from posttrain.bench.value_only.report import number
 from posttrain.stats import bootstrap, paired
 
@@ -18,24 +29,7 @@ RANDOM = "random, 10 shots"
 
 def section(name: str, columns: tuple[str, ...]) -> Callable[[dict[str, Any]], list[str]]:
     """Setting, picture and table of a trained world."""
-
-    def lines(result: dict[str, Any]) -> list[str]:
-        said = result["says"].partition(" Means over")[0]
-        rows = [
-            f"{said} Seeds {result['seeds'][0]} to {result['seeds'][-1]} (n={result['n']}), {made(result)}.", "",
-            f"![{name}](../results/{name}.png)", "",
-            "| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|",
-        ]  # fmt: skip
-        aside = []
-        for arm, each in result["arms"].items():
-            cells = each["measured"]
-            if columns[0] in cells:
-                rows.append(f"| {arm} | " + " | ".join(_cell(cells[column]) for column in columns) + " |")
-            else:
-                aside.append(f"{arm}: " + ", ".join(f"{what} {cell['mean']:.3f}" for what, cell in cells.items()) + ".")
-        return [*rows, *([""] * bool(aside)), *aside]
-
-    return lines
+    return lambda result: by_seeds(result, name, result["says"].partition(" Means over")[0], columns, number, ".3f")
 
 
 def theory_section(result: dict[str, Any]) -> list[str]:
@@ -53,10 +47,6 @@ def theory_section(result: dict[str, Any]) -> list[str]:
         cells = [f"{curves[task]['exact'][n]:.3f}" for task in ("target", "opposite") for n in shown]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return rows
-
-
-def _cell(each: dict[str, Any]) -> str:
-    return f"{number(each['mean'])} [{number(each['low'])}, {number(each['high'])}]"
 
 
 def closed_forms(result: dict[str, Any]) -> str:

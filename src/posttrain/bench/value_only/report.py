@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from posttrain.bench.table import line, table
+from posttrain.bench.trials import rows_and_asides
 
 
 def trained(columns: Sequence[str]) -> Any:
@@ -13,15 +14,15 @@ def trained(columns: Sequence[str]) -> Any:
 
     def tables(result: dict[str, Any]) -> list[Any]:
         titles = [name.replace(": ", ":\n").replace(", ", ",\n") for name in columns]
-        out, aside = table(result["title"], result["says"], titles, first="arm"), []
-        for name, arm in result["arms"].items():
-            cells = arm["measured"]
-            if columns[0] in cells:
-                out.add_row(name, *(number(cells[each]["mean"]) for each in columns))
-            else:
-                said = ", ".join(f"{what} {number(cell['mean'])}" for what, cell in cells.items())
-                aside.append(line(f"{name}: {said}"))
-        return [out, *aside]
+        out = table(result["title"], result["says"], titles, first="arm")
+        rows, asides = rows_and_asides(result, columns)
+        for name, cells in rows.items():
+            out.add_row(name, *(number(cell["mean"]) for cell in cells.values()))
+        told = {
+            name: ", ".join(f"{what} {number(cell['mean'])}" for what, cell in cells.items())
+            for name, cells in asides.items()
+        }
+        return [out, *(line(f"{name}: {said}") for name, said in told.items())]
 
     return tables
 
