@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from posttrain.edit.ridge import Ridge, Solution, Sums, spans
+from posttrain.edit.ridge import Ridge, Solution, Sums, products_span, spans
 from posttrain.edit.units import UnitRule, Units, safety_units
 
 
@@ -192,6 +192,11 @@ class Summed(Inputs):
 
     def sums(self) -> Sums:
         """The problem."""
+        return self.problem
+
+    @cached_property
+    def problem(self) -> Sums:
+        """The sums, English harmful prompts among the harmless ones if they are held still."""
         safe, many = self.safe, self.many[1]
         if self.protect:
             rows = self.english.double()
@@ -199,15 +204,12 @@ class Summed(Inputs):
         return Sums(self.low, self.cross, self.shift, safe, self.many[0], many)
 
     def spanned(self) -> bool:
-        """By the sums: the factor of their Cholesky decomposition is a set of rows with the same products."""
-        products = self.sums().safe
-        root, failed = torch.linalg.cholesky_ex(products)
-        return int(failed) == 0 and spans(root.T)
+        """By the sums."""
+        return products_span(self.problem.safe)
 
     def solve(self, columns: Sequence[Tensor], gamma: float, ridge: float) -> list[Solution]:
         """In the reduced form."""
-        sums = self.sums()
-        return sums.solve(columns, sums.weights(gamma, ridge))
+        return self.problem.solve(columns, self.problem.weights(gamma, ridge))
 
     def curve(self, solution: Solution, columns: Tensor) -> Curve:
         """By the sums."""

@@ -286,11 +286,13 @@ def spans(safe: Tensor, share: float = 1e-6) -> bool:
         share: A direction is free if its energy is below this share of the mean.
     """
     rows = _matrix("safe", safe)
-    many, inputs = rows.shape
-    if many < inputs:
-        return False
-    products = rows.T @ rows
-    products.diagonal().sub_(share * float(products.trace()) / inputs)
+    return len(rows) >= rows.shape[1] and products_span(rows.T @ rows, share)
+
+
+def products_span(safe: Tensor, share: float = 1e-6) -> bool:
+    """The same by the sum of their products, X_safe' X_safe, (d, d)."""
+    free = share * float(safe.trace()) / len(safe)
+    products = safe - free * torch.eye(len(safe), dtype=safe.dtype)
     return int(torch.linalg.cholesky_ex(products).info) == 0
 
 

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from posttrain.tune.theory import few_shot_weight
+
 Weight = Literal["linear", "none", "constant"]
 COLUMN = "few_shot_prompt"
 """A row's prompt with examples before it."""
@@ -55,7 +57,7 @@ class FewShot:
         if callable(self.weight):
             return float(self.weight(step, total))
         if self.weight == "linear":
-            return self.initial * (max(0, total - 1 - step) / (total - 1)) if total > 1 else self.initial
+            return self.initial * (few_shot_weight(min(step, total - 1), total) if total > 1 else 1.0)
         return self.initial if self.weight == "constant" else 0.0
 
 

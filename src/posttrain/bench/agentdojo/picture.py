@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.bench import figures
+from posttrain.bench.figures import FAINT, INK
 
 PANELS = (("attacked", "with an injection"), ("ordinary", "without one"))
 STYLE = {"font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left"}
-INK, FAINT = "#3b4252", "#8d96a5"
 COLORS = ("#c44e52", "#2a7ab0", "#5b9a54", "#8f6bb3", "#d08a2e", "#5c6370", "#b0577f", "#3aa39a")
 MARKERS = "oDs^vPX*"
 

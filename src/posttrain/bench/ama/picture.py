@@ -8,9 +8,9 @@ from typing import Any
 from posttrain.bench import figures
 from posttrain.bench.ama.log import KINDS
 from posttrain.bench.ama.methods.table import ABLATIONS, METHODS, OURS
+from posttrain.bench.figures import GRID, INK
 
 STYLE = {"font.size": 9.5, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left"}
-INK, FAINT, GRID = "#3b4252", "#8d96a5", "#e6e9ee"
 OWN = "#1f6fb2"
 COLORS = ("#b9c0cc", "#9aa3b2", "#d3a15f", "#c47a4a", "#7fae77", "#b48fc4", "#a3566b", "#5aa6a0", "#6b7280", "#c9b458")
 MARKERS = "sDv^PXh*<>"
@@ -130,8 +130,4 @@ def _point(axis: Any, place: float, cell: dict[str, float], style: dict[str, Any
 def _frame(axis: Any, title: str) -> None:
     axis.set_ylim(0, 1.02)
     axis.set_title(title, color=INK)
-    axis.grid(axis="y", color=GRID, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(colors=INK, length=0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["bottom", "left"]].set_color(FAINT)
+    figures.frame(axis)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.bench import figures
+from posttrain.bench.figures import GRID, INK
 
-INK, GRID, BLUE, GREY = "#3b4252", "#e6e9ee", "#1f6fb2", "#9aa3b2"
+BLUE, GREY = "#1f6fb2", "#9aa3b2"
 TITLES = {
     "attack, others": "harmful prompts in languages 1 to 3 that are answered",
     "utility, others": "harmless ones that are answered right",

@@ -7,10 +7,10 @@ from typing import Any
 
 from posttrain.bench import figures
 from posttrain.bench.edit.planted import GAMMAS, LANGUAGES
+from posttrain.bench.figures import GRID, INK
 
 COLORS = {"English": "#6b7280", "language 1": "#1f6fb2", "unseen language": "#d1802c"}
 MARKERS = {"English": "s", "language 1": "o", "unseen language": "^"}
-INK, GRID = "#3b4252", "#e6e9ee"
 ARMS = ("none", "scale x3", "random units", "all units", "gamma 0", "gamma 1", "gamma 1, rank 1", "gamma 10000")
 TITLES = {"attack": "harmful prompts that are answered", "false refusal": "harmless prompts that are refused"}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from posttrain.bench import figures
 from posttrain.bench.egress.report import label
+from posttrain.bench.figures import FAINT, INK
 from posttrain.extras import need
 
 PANELS = (
@@ -19,7 +20,7 @@ PANELS = (
 )
 WORK = (("alarm", "false alarms"), ("task", "tasks done"))
 STYLE = {"font.size": 9, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left"}
-INK, FAINT, RULE = "#3b4252", "#8d96a5", "#b4bbc6"
+RULE = "#b4bbc6"
 SHADES = ("#eef1f5", "#f7cdb9", "#e9735c", "#b3151b")
 """Of 0 to 1."""
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.bench import figures
+from posttrain.bench.figures import FAINT, INK
 from posttrain.bench.value_only.linear import TASKS, measure
 from posttrain.extras import need
 
-INK, FAINT, GRID = "#3b4252", "#8d96a5", "#e6e9ee"
 GREY, BLUE, SKY, GREEN, ORANGE = "#6b7280", "#0072b2", "#56b4e9", "#009e73", "#d55e00"
 STYLES = {
     "pretrained": {"color": GREY, "linestyle": "-"},
@@ -78,11 +78,7 @@ def _frame(axis: Any, task: str, shots: int) -> None:
     axis.set_xlabel("examples in the prompt", color=INK)
     axis.set_title(TITLES[task], color=INK, loc="left", fontsize=10.5, fontweight="bold")
     axis.axhline(0.1, color=FAINT, linewidth=0.8, zorder=1)
-    axis.grid(axis="y", color=GRID, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(which="both", colors=INK, length=0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["bottom", "left"]].set_color(FAINT)
+    figures.frame(axis)
 
 
 def _finished(figure: Any, axes: Sequence[Any], head: str, path: Path) -> Path:

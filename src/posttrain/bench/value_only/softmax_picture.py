@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.bench import figures
-from posttrain.bench.value_only.picture import BLUE, FAINT, GREEN, GREY, GRID, INK, ORANGE
+from posttrain.bench.figures import INK, frame
+from posttrain.bench.value_only.picture import BLUE, GREEN, GREY, ORANGE
 from posttrain.bench.value_only.softmax import ARMS, NONE, choose, measure
 from posttrain.bench.value_only.softmax import GRID as RATES
 from posttrain.extras import need
@@ -43,7 +44,7 @@ def picture(result: dict[str, Any], path: Path) -> Path:
         axis.xaxis.set_minor_formatter(lambda *_: "")
         axis.set_title(title, color=INK, loc="left", fontsize=10.5, fontweight="bold")
         axis.set_xlabel("squared error", color=INK)
-        _frame(axis)
+        frame(axis, grid="both")
     axes[0].set_yticks(range(len(names)), [f"{arm}  (rank {ARMS[arm].rank})" for arm in names])
     axes[0].set_ylim(len(names) - 0.4, -0.9)
     point = {"color": INK, "marker": "o", "linestyle": ""}
@@ -76,7 +77,7 @@ def rates(result: dict[str, Any], path: Path) -> Path:
             axis.plot(RATES[at], means[at], "o", color=color, markersize=8)
             axis.axhline(result["arms"][NONE]["measured"][name]["mean"], color=GREY, linewidth=1.2, linestyle=":")
             axis.set(xscale="log", yscale="log")
-            _frame(axis)
+            frame(axis, grid="both")
         axes[0, column].set_title(arm, color=INK, loc="left", fontsize=9.5, fontweight="bold")
     axes[0, 0].set_ylabel("target, no examples", color=INK)
     axes[1, 0].set_ylabel(f"random tasks, {shots} examples", color=INK)
@@ -90,11 +91,3 @@ def _point(axis: Any, row: float, cell: dict[str, float], color: str, *, hollow:
     axis.hlines(row, cell["low"], cell["high"], color=color, linewidth=1.6, alpha=0.7, zorder=3)
     face = "white" if hollow else color
     axis.plot(cell["mean"], row, "o", color=color, markerfacecolor=face, markersize=6.5, zorder=4)
-
-
-def _frame(axis: Any) -> None:
-    axis.grid(color=GRID, linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(which="both", colors=INK, length=0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["bottom", "left"]].set_color(FAINT)
