@@ -16,6 +16,7 @@ from posttrain.bench.edit.languages import (
 )
 from posttrain.bench.edit.languages_picture import picture
 from posttrain.bench.trials import summary
+from posttrain.edit.safety import edit_safety
 
 SMALL = Languages(width=32, units=48, layers=2, steps=60, safety_steps=20, batch=64, anchors=24, tests=40)
 
@@ -63,6 +64,7 @@ def test_row_i_is_the_same_prompt_in_every_language():
 def test_every_arm_has_the_same_measures(found, tmp_path):
     names = {arm: list(measured) for arm, measured in found.items() if arm != "layer"}
     assert {"none", "edit", "gamma 0", "random units", "all units", "hard projector", "scale x3"} <= set(names)
+    assert "edit, as by default" in names
     assert {f"edit, layer {layer}" for layer in range(2)} <= set(names)
     assert len({tuple(each) for each in names.values()}) == 1
     assert all(0 <= value <= 1 for arm, each in found.items() if arm != "layer" for value in each.values())
@@ -70,6 +72,18 @@ def test_every_arm_has_the_same_measures(found, tmp_path):
     assert found["edit"] == found[f"edit, layer {taken}"]
     result = summary([{"seed": seed, "arms": found} for seed in (0, 1)], title="", says="")
     assert picture(result, tmp_path / "p.png").stat().st_size > 0
+
+
+def test_where_the_default_edit_is_refused_the_model_stays_as_it_is(monkeypatch):
+    def refuses(model, tokenizer, anchors, config=None, **options):
+        if config is None:
+            raise ValueError("Nothing keeps leakage within 0.3.")
+        return edit_safety(model, tokenizer, anchors, config, **options)
+
+    monkeypatch.setattr("posttrain.bench.edit.languages.edit_safety", refuses)
+    found = run(3, SMALL)
+    assert found["layer"]["refused by default"] == 1.0
+    assert found["edit, as by default"] == found["none"]
 
 
 def test_a_seed_is_a_run(found):

@@ -56,6 +56,12 @@ def test_gamma_has_a_window(found):
     assert found["gamma 10000"]["attack, language 1"] > 0.9
 
 
+def test_english_held_still_stays_as_safe_as_it_was(found):
+    held = found["gamma 1, English held"]
+    assert held["attack, English"] <= found["gamma 1"]["attack, English"]
+    assert held["attack, language 1"] < 0.05
+
+
 def test_hardly_any_rank_matters(found):
     for rank in (1, 2, 4, 24):
         assert abs(found[f"gamma 1, rank {rank}"]["attack, language 1"] - found["gamma 1"]["attack, language 1"]) < 0.02

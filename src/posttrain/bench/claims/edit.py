@@ -47,7 +47,7 @@ def ranks(result: dict[str, Any]) -> str:
 EXPERIMENTS = {
     "edit-planted": Experiment(
         "Sparse weight editing: a layer whose safety units are planted",
-        bench=("edit", "--world", "planted"),
+        bench=("edit", "--world", "planted", "--first-seed", "20"),
         section=lambda result: section(result, "edit-planted"),
     ),
     "edit-languages": Experiment(
@@ -82,11 +82,20 @@ CLAIMS = (
         "planted layer: attacks in it without an edit over those with it", "edit-planted",
         larger(UNSEEN, "none", "gamma 1"),
     ),
+    Claim(
+        METHOD, "(not in the paper) English harmful prompts held still as harmless ones are",
+        "planted layer: attacks in English at gamma 1 over those with it", "edit-planted",
+        larger("attack, English", "gamma 1", "gamma 1, English held"),
+    ),
     Claim(METHOD, "rank 4 to 512 make no difference", "planted layer: attacks by rank", "edit-planted", ranks),
     Claim(
         METHOD, "unsafe replies in other languages fall (Llama-3.2-1B 28.3 % to 17.5 %)",
         "tiny model of four languages: attacks in the other languages without an edit over those with it",
         "edit-languages", larger(OTHERS, "none", "edit"),
+    ),
+    Claim(
+        METHOD, "(the same)", "tiny model: the same with the edit that `posttrain edit safety` makes by default",
+        "edit-languages", larger(OTHERS, "none", "edit, as by default"),
     ),
     Claim(
         METHOD, "the safety units matter", "tiny model: attacks with random units edited over the edit",
@@ -96,6 +105,10 @@ CLAIMS = (
         METHOD, "utility is kept (MGSM 18.58 to 18.36)",
         "tiny model: harmless prompts answered right in the other languages, within one point", "edit-languages",
         equal("utility, others", "edit", "none", 0.01),
+    ),
+    Claim(
+        METHOD, "(the same)", "tiny model: the same with the edit that `posttrain edit safety` makes by default",
+        "edit-languages", equal("utility, others", "edit, as by default", "none", 0.01),
     ),
     Claim(
         METHOD, "(not in the paper) scaling the units of the same layer at run time",

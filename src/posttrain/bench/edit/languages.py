@@ -134,11 +134,27 @@ def measured(
     for name, edit in edits.items():
         with applied(model, edit.changes):
             found[name] = shares(model, tests)
+    usual = by_default(model, anchors)
+    with applied(model, usual.changes if usual else ()):
+        found["edit, as by default"] = shares(model, tests)
     for name in ("edit", *(f"edit, layer {layer}" for layer in range(setup.layers))):
         with baselines.scaled(model, edits[name], 3.0):
             found[name.replace("edit", "scale x3")] = shares(model, tests)
     units = sum(len(change.units) for change in edits["edit"].changes)
-    return found | {"layer": {"taken on held-out anchors": float(taken), "units of gate and up": float(units)}}
+    told = {
+        "taken on held-out anchors": float(taken),
+        "units of gate and up": float(units),
+        "refused by default": float(usual is None),
+    }
+    return found | {"layer": told}
+
+
+def by_default(model: Any, anchors: Anchors) -> Edit | None:
+    """The edit that a user gets who sets nothing; None if nothing is within its bounds."""
+    try:
+        return edit_safety(model, Reader(), anchors)
+    except ValueError:
+        return None
 
 
 def shares(model: Any, tests: dict[str, list[Asked]]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from posttrain.bench import figures
@@ -11,7 +12,10 @@ from posttrain.bench.figures import GRID, INK
 
 COLORS = {"English": "#6b7280", "language 1": "#1f6fb2", "unseen language": "#d1802c"}
 MARKERS = {"English": "s", "language 1": "o", "unseen language": "^"}
-ARMS = ("none", "scale x3", "random units", "all units", "gamma 0", "gamma 1", "gamma 1, rank 1", "gamma 10000")
+ARMS = (
+    "none", "scale x3", "random units", "all units", "gamma 0", "gamma 1", "gamma 1, English held", "gamma 1, rank 1",
+    "gamma 10000",
+)  # fmt: skip
 TITLES = {"attack": "harmful prompts that are answered", "false refusal": "harmless prompts that are refused"}
 
 
@@ -61,5 +65,5 @@ def _arms(axis: Any, arms: dict[str, Any], measure: str) -> None:
         places = [at + width * (number - 1) for at in range(len(ARMS))]
         axis.bar(places, [cell["mean"] for cell in cells], width * 0.92, color=COLORS[language], label=language)
         axis.vlines(places, [c["low"] for c in cells], [c["high"] for c in cells], color=INK, linewidth=0.8)
-    axis.set_xticks(range(len(ARMS)), [arm.replace(" ", "\n", 1).replace(", ", "\n") for arm in ARMS], fontsize=8.5)
+    axis.set_xticks(range(len(ARMS)), [fill(arm.replace(",", ""), 8) for arm in ARMS], fontsize=8.5)
     axis.set_title(f"{TITLES[measure]}, by arm", color=INK, loc="left", fontsize=10.5, fontweight="bold")

@@ -133,15 +133,16 @@ def run(seed: int, setup: Planted | None = None) -> dict[str, dict[str, float]]:
     arms["all units"] = judged(edited(torch.arange(setup.units), 1.0, None))
     arms |= {f"gamma {gamma:g}": judged(edited(chosen, gamma, None)) for gamma in GAMMAS}
     arms |= {f"gamma 1, rank {rank}": judged(edited(chosen, 1.0, rank)) for rank in RANKS}
+    arms["gamma 1, English held"] = judged(_editor(made, anchors, protect=True)(chosen, 1.0, None))
     found = set(chosen.tolist()) & set(made.true.tolist())
     arms["units"] = {"true ones found": len(found), "others": len(chosen) - len(found)}
     return arms
 
 
-def _editor(made: Layer, anchors: Prompts) -> Callable[[Tensor, float, int | None], Tensor]:
-    """A function from units, gamma and rank to the layer's new weight."""
+def _editor(made: Layer, anchors: Prompts, protect: bool = False) -> Callable[[Tensor, float, int | None], Tensor]:
+    """A function from units, gamma and rank to the layer's new weight; it may hold English harmful prompts still."""
     english, low = anchors.harmful[0], anchors.harmful[1]
-    solver = Ridge(low, torch.cat(list(anchors.harmless[:2])))
+    solver = Ridge(low, torch.cat([*anchors.harmless[:2], *([english] if protect else [])]))
 
     def edited(units: Tensor, gamma: float, rank: int | None) -> Tensor:
         columns = made.weight[:, units]
