@@ -1,6 +1,5 @@
 """The trainer under TRL: its loss against a slow reference, its schedule, resuming, and what it refuses."""
 
-import inspect
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from trl import SFTConfig, SFTTrainer
 
 import decoders
 import tiny
+from posttrain.commands import doctor
 from posttrain.projections import attention
 from posttrain.tune import FewShot, ValueOnly, ValueOnlyTrainer
 from posttrain.tune.trainer import ATTRIBUTES, CONTRACT
@@ -58,8 +58,16 @@ def history(trainer, *names):
 
 
 def test_contract():
-    for name, parameters in CONTRACT.items():
-        assert {*parameters} <= {*inspect.signature(getattr(SFTTrainer, name)).parameters}
+    assert doctor.lacking(SFTTrainer, CONTRACT) == []
+
+
+def test_doctor_names_what_the_engine_lacks(monkeypatch):
+    monkeypatch.setitem(CONTRACT, "_prepare_rows", ())
+    monkeypatch.setitem(CONTRACT, "compute_loss", ("model", "rows"))
+    assert doctor.trl_contract() == [
+        "SFTTrainer.compute_loss has no parameter rows",
+        "SFTTrainer has no method _prepare_rows",
+    ]
 
 
 def test_attributes(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from posttrain import __version__
@@ -48,23 +48,29 @@ def installed(name: str) -> str:
 
 
 def trl_contract() -> list[str] | None:
-    """What the TRL adapter relies on and the installed TRL does not have; None without TRL."""
+    """What the trainers rely on and the installed TRL does not have; None without TRL."""
     if missing("trl"):
         return None
     try:
-        from trl import GRPOConfig, GRPOTrainer
+        from trl import GRPOConfig, GRPOTrainer, SFTTrainer
 
         from posttrain.rl.engines.trl import CONTRACT
         from posttrain.rl.engines.trl_config import FIELDS
+        from posttrain.tune.trainer import CONTRACT as TUNE
     except ImportError as error:
         return [str(error)]
-    found = []
-    for method, parameters in CONTRACT.items():
-        if not hasattr(GRPOTrainer, method):
-            found.append(f"GRPOTrainer has no method {method}")
-            continue
-        names = list(inspect.signature(getattr(GRPOTrainer, method)).parameters)
-        found += [f"GRPOTrainer.{method} has no parameter {p}" for p in parameters if p not in names]
     known = inspect.signature(GRPOConfig).parameters
-    found += [f"GRPOConfig has no field {name}" for name in (*FIELDS.values(), "loss_type") if name not in known]
+    fields = [f"GRPOConfig has no field {name}" for name in (*FIELDS.values(), "loss_type") if name not in known]
+    return [*lacking(GRPOTrainer, CONTRACT), *fields, *lacking(SFTTrainer, TUNE)]
+
+
+def lacking(trainer: type, contract: Mapping[str, Sequence[str]]) -> list[str]:
+    """The methods of a contract, and their parameters, that a class does not have."""
+    found = []
+    for method, parameters in contract.items():
+        if not hasattr(trainer, method):
+            found.append(f"{trainer.__name__} has no method {method}")
+            continue
+        names = list(inspect.signature(getattr(trainer, method)).parameters)
+        found += [f"{trainer.__name__}.{method} has no parameter {p}" for p in parameters if p not in names]
     return found
