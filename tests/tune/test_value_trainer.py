@@ -1,6 +1,5 @@
 """The trainer under TRL: its loss against a slow reference, its schedule, resuming, and what it refuses."""
 
-
 import pytest
 import torch
 from datasets import Dataset
