@@ -119,5 +119,5 @@ CLAIMS = (
 
 NOT_HERE = (
     "Sparse weight editing on Llama and Qwen with StrongREJECT in eight languages: not reproducible without those"
-    " models and a judge; `posttrain edit safety` makes the edit where they run.",
+    " models and a judge; `recipes/` has the settings.",
 )

@@ -197,5 +197,5 @@ CLAIMS = (
 
 NOT_HERE = (
     "Value-only tuning of Qwen2.5-3B-Instruct on MMLU: not reproducible without the model and its rationales;"
-    " `posttrain tune value-only` tunes values where it runs.",
+    " `recipes/` has the settings.",
 )
