@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from posttrain.chat import OpenAIChat, Recorded, Reply, ScriptedChat, TransformersChat, Usage, chat
+from posttrain.chat import ChatError, OpenAIChat, Recorded, Reply, ScriptedChat, TransformersChat, Usage, chat
 from posttrain.serve import serving
 
 
@@ -79,6 +79,26 @@ def test_the_openai_client_sends_what_is_given_and_nothing_else(monkeypatch):
     assert reply.usage == Usage(7, 3)
     assert reply.finish_reasons == ("tool_calls",)
     assert reply.message["tool_calls"][0]["function"]["name"] == "look"
+
+
+def test_a_server_that_is_not_there_or_refuses_is_one_sentence(monkeypatch):
+    pytest.importorskip("openai")
+    starlette = pytest.importorskip("starlette.applications")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr("openai._constants.INITIAL_RETRY_DELAY", 0.0)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.0)
+
+    async def ask() -> Reply:
+        async with serving(starlette.Starlette(routes=[])) as port:
+            return await OpenAIChat("tiny", f"http://127.0.0.1:{port}/v1")(ASKED)
+
+    with pytest.raises(ChatError, match=r"^tiny at http://127.0.0.1:\d+/v1/ gave no answer \(.*404.*its server.$"):
+        asyncio.run(ask())
+    with pytest.raises(ChatError, match=r"gave no answer .Connection error"):
+        asyncio.run(OpenAIChat("tiny", "http://127.0.0.1:9/v1")(ASKED))
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ValueError, match="set OPENAI_API_KEY, or give its server"):
+        OpenAIChat("tiny")
 
 
 def test_a_model_has_a_kind_and_a_name():

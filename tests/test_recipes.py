@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from posttrain.commands import edit, train, tune
+from posttrain.commands import edit, edit_measure, train, tune
 from posttrain.commands.parse import parse
 
 SCRIPTS = {path.stem: path for path in sorted((Path(__file__).parents[1] / "recipes").glob("*.sh"))}
@@ -69,7 +69,7 @@ def test_an_edit_s_flags_are_understood(said, monkeypatch):
     files, config = edits[0]
     assert (config.layers, config.ranks, len(config.languages)) == ((3,), (32,), 7)
     assert [flags[flags.index("--model") + 1] for flags in measures] == [files.model, str(files.out)]
-    assert all(len(parse(edit.Measure, flags, prog="", description="").mgsm) == 2 for flags in measures)
+    assert all(len(parse(edit_measure.Measure, flags, prog="", description="").mgsm) == 2 for flags in measures)
 
 
 def test_every_recipe_is_one_of_these():

@@ -47,6 +47,10 @@ class Reply:
         return self.message.get("content") or ""
 
 
+class ChatError(OSError):
+    """A model's server gave no answer, or refused the call."""
+
+
 class Chat(Protocol):
     """A model. `scripted` models say so in `name`, and every number that comes from one says it too."""
 
@@ -106,7 +110,13 @@ class OpenAIChat:
         if base_url is not None and "OPENAI_API_KEY" not in os.environ:
             api_key = api_key or "none"
         self.name = model
-        self.client = need("openai").AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout)
+        openai = need("openai")
+        try:
+            self.client = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=timeout)
+        except openai.OpenAIError as error:
+            raise ValueError(
+                f"{model} cannot be asked ({error}); set OPENAI_API_KEY, or give its server's URL."
+            ) from error
 
     async def __call__(
         self,
@@ -126,11 +136,17 @@ class OpenAIChat:
             "seed": seed,
             "max_tokens": max_tokens,
         }
-        found = await self.client.chat.completions.create(
-            model=self.name,
-            messages=[_plain(m) for m in messages],
-            **{name: value for name, value in given.items() if value is not None},
-        )
+        openai = need("openai")
+        try:
+            found = await self.client.chat.completions.create(
+                model=self.name,
+                messages=[_plain(m) for m in messages],
+                **{name: value for name, value in given.items() if value is not None},
+            )
+        except openai.APIError as error:
+            raise ChatError(
+                f"{self.name} at {self.client.base_url} gave no answer ({error}); see to its server."
+            ) from error
         usage = Usage(found.usage.prompt_tokens, found.usage.completion_tokens) if found.usage else Usage()
         return Reply(
             tuple(choice.message.model_dump(exclude_none=True) for choice in found.choices),

@@ -1,10 +1,12 @@
-"""Files that are whole or not there, and logs that lose nothing."""
+"""Files and folders that are whole or not there, and logs that lose nothing."""
 
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +52,45 @@ def whole(path: Path) -> Iterator[Path]:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A folder beside `path` that is there for a while; what a killed process left of one is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if not _runs(old.suffixes[-2].removeprefix(".")):
+            shutil.rmtree(old, ignore_errors=True)
+    made = path.with_name(f".{path.name}.{os.getpid()}.part")
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def whole_folder(path: Path, *also: type[Exception]) -> Iterator[Path]:
+    """A folder to fill, put in the place of `path`, an empty folder or none, at the end; a failure leaves nothing.
+
+    Args:
+        path: The folder.
+        also: Exceptions that are a failure to write, see `writing`.
+    """
+    with writing(path, *also), scratch(path) as made:
+        yield made
+        made.replace(path)
+
+
+def _runs(process: str) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        return True
+    return True
 
 
 def write_whole(path: Path, text: str) -> Path:

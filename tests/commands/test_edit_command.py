@@ -1,6 +1,7 @@
 """`posttrain edit`: from files to a folder and back, and what users get wrong."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 import edit_models
 import tiny
 from commandline import refusal, write_rows
+from posttrain.chat import ChatError, TransformersChat
 from posttrain.cli import main
 
 
@@ -112,19 +114,66 @@ def test_help_and_unknown_commands(capfd):
     assert "safety, undo, measure" in refusal(capfd, "edit", "redo")
 
 
-def test_attacks_are_measured(made, capfd):
+def measuring(made, out, **more):
+    given = {"--model": made / "model", "--max-tokens": 2, "--out": out} | {f"--{k}": v for k, v in more.items()}
+    return ["edit", "measure", *(str(each) for pair in given.items() for each in pair)]
+
+
+def test_attacks_are_measured_once(made, tmp_path, capfd, monkeypatch):
     """The guard is the tiny model itself, which says neither safe nor unsafe: nothing is judged, and that is shown."""
-    given = {"--model": made / "model", "--prompts": made / "a.jsonl", "--guard": made / "model", "--max-tokens": 2}
-    main(["edit", "measure", *(str(each) for pair in given.items() for each in pair)])
-    said = capfd.readouterr().out
+    asked = []
+    monkeypatch.setattr(TransformersChat, "__call__", heard(TransformersChat.__call__, asked))
+    flags = measuring(made, tmp_path / "m", prompts=made / "a.jsonl", guard=made / "model")
+    main(flags)
+    said = capfd.readouterr().err
     assert "unjudged" in said
     assert "bn" in said
+    result = json.loads((tmp_path / "m" / "result.json").read_text())
+    assert result["attacks"]["bn"]["unjudged"] == 40
+    assert len(result["verdicts"]) == 120
+    assert (tmp_path / "m" / "result.png").stat().st_size > 0
+    many = len(asked)
+    assert many > 120
+    main(flags)
+    assert len(asked) == many, "replies that are there are not asked for again"
+    os.utime(made / "model" / "config.json")
+    main(flags)
+    assert len(asked) == 2 * many, "a folder that was written since holds another model"
+
+
+def heard(call, into):
+    async def told(self, messages, **options):
+        into.append(messages)
+        return await call(self, messages, **options)
+
+    return told
+
+
+def test_replies_that_came_before_a_failure_are_kept(made, tmp_path, capfd, monkeypatch):
+    call, asked = TransformersChat.__call__, []
+
+    async def breaks(self, messages, **options):
+        if len(asked) == 30:
+            raise ChatError("the server is gone")
+        asked.append(messages)
+        return await call(self, messages, **options)
+
+    monkeypatch.setattr(TransformersChat, "__call__", breaks)
+    flags = measuring(made, tmp_path / "m", prompts=made / "a.jsonl", guard=made / "model")
+    with pytest.raises(SystemExit) as stopped:
+        main(flags)
+    assert stopped.value.code == 2
+    assert capfd.readouterr().err.endswith("posttrain: the server is gone\n")
+    monkeypatch.setattr(TransformersChat, "__call__", heard(call, asked))
+    main(flags)
+    first, again = [str(each) for each in asked[:30]], [str(each) for each in asked[30:]]
+    assert not {*first} & {*again}
 
 
 def test_sums_are_measured(made, tmp_path, capfd):
     (tmp_path / "mgsm_bn.tsv").write_text("abc\t3\n")
-    given = {"--model": made / "model", "--mgsm": tmp_path / "mgsm_bn.tsv", "--max-tokens": 2}
-    main(["edit", "measure", *(str(each) for pair in given.items() for each in pair)])
-    assert "MGSM" in capfd.readouterr().out
+    main(measuring(made, tmp_path / "m", mgsm=tmp_path / "mgsm_bn.tsv"))
+    assert "MGSM" in capfd.readouterr().err
+    assert (tmp_path / "m" / "result.png").stat().st_size > 0
     assert "nothing to measure" in refusal(capfd, "edit", "measure", "--model", made / "model")
     assert "go together" in refusal(capfd, "edit", "measure", "--model", made / "model", "--prompts", made / "a.jsonl")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posttrain.edit.anchors import AnchorError, Prompt, load, paired, read
+from posttrain.edit.anchors import AnchorError, Prompt, load, once, paired, read
 
 
 def prompts(**more):
@@ -55,8 +55,38 @@ def test_a_table_has_a_column_for_each_language(tmp_path):
     assert {p.id for p in found} == {"4", "5"}
     plain = tmp_path / "b.tsv"
     plain.write_text("en\tbn\nu\tv\nw\tx\n")
-    assert [p.id for p in read(plain, "harmless")] == ["1", "1", "2", "2"]
+    assert [p.id for p in read(plain, "harmless")] == ["b 1", "b 1", "b 2", "b 2"]
     assert load(path, harmless=[plain]).languages == ("bn", "zh-CN")
+
+
+@pytest.mark.parametrize("head", ["ID,Kind,ind,fil,zh_Hans", " id , kind , ind , fil , zh_Hans "])
+def test_columns_are_read_by_their_names(tmp_path, head):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{head},url,idx,no,response\n7,harmless,a,b,c,http://x,0,1,d\n")
+    assert [(p.id, p.kind, p.language, p.text) for p in read(path)] == [
+        ("7", "harmless", "ind", "a"), ("7", "harmless", "fil", "b"), ("7", "harmless", "zh_Hans", "c"),
+    ]  # fmt: skip
+
+
+def test_rows_of_two_tables_without_ids_are_different_prompts(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(f"en,bn\n{name}1,{name}2\n")
+    found = [p for name in ("a", "b") for p in read(tmp_path / f"{name}.csv")]
+    assert once(found) == found
+    with pytest.raises(AnchorError, match=r"'a 1' \(en, harmful\) is there twice"):
+        once([*found, found[0]])
+
+
+def test_languages_to_edit_are_others_and_named_once():
+    found = paired(prompts())
+    with pytest.raises(AnchorError, match="'en' is what the others are aligned to"):
+        found.of(("en",))
+    with pytest.raises(AnchorError, match="each language once"):
+        found.of(("bn", "bn"))
+
+
+def test_what_there_is_in_a_sentence():
+    assert paired(prompts()).said == "harmful prompts: en 2, bn 2; harmless prompts: en 2, bn 2"
 
 
 def test_a_language_without_harmless_prompts_is_told_with_the_reason():
@@ -139,6 +169,10 @@ def test_prompts_that_make_no_anchors(change, sentence):
         ("a.csv", "en,bn\nx,\n", "row 1, bn: text is empty"),
         ("a.csv", "en,bn\nx\n", "row 1, bn: text is missing"),
         ("a.csv", "", "is empty"),
+        ("a.csv", "idx,url,set\n1,http://a,x\n", "no column that is a language"),
+        ("a.csv", "en,zza\na,1\nb,2\n", "column 'zza' reads as a language and has no prompts .such as '1'"),
+        ("a.csv", "en,bn\nx," + "y" * 140_000 + "\n", "a.csv is no table"),
+        ("a.jsonl", '{"id": "1", "language": "en", "kind": "harmful", "text": "a\\ud800b"}', "line 1: text has half"),
     ],
 )
 def test_a_broken_file_says_where(tmp_path, name, text, sentence):

@@ -15,7 +15,7 @@ from posttrain.edit.capture import capture, encode
 from posttrain.edit.direction import kept
 from posttrain.edit.judges import Verdict, guard, measure, rates, verdict
 from posttrain.edit.report import report, write
-from posttrain.edit.ridge import Weights
+from posttrain.edit.ridge import Weights, weakest
 from posttrain.edit.safety import SafetyEdit, edit_safety
 
 CONFIG = SafetyEdit(layers=(1,), gammas=(1.0,), ranks=(1000,), protect_english=False)
@@ -69,7 +69,7 @@ def test_the_hard_projector_is_the_limit_of_a_large_gamma():
     )
 
     def soft(inputs, columns, gamma, ridge):
-        free = baselines.weakest(inputs.sums().safe, 0.0)
+        free = weakest(inputs.sums().safe, 0.0)
         weight = ridge * float((free.T @ inputs.sums().low @ free).trace()) / free.shape[1]
         return inputs.sums().solve(columns, Weights(1e6, weight))
 

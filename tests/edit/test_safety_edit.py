@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,19 +67,18 @@ def test_an_edit_is_what_the_equations_say(family, many):
         assert told.size == pytest.approx(float(delta.norm() / columns.norm()), rel=1e-5)
         after = float(((english.mean(0) - harmless.mean(0)) @ (columns + delta)).sum())
         assert told.english == pytest.approx(after / float(rise[units].sum()), rel=1e-5)
-        by_language = {} if many == 30 else {
+        by_language = {
             language: rms(rows @ delta) / rms(gap)
             for language, rows in (("en", harmless), ("bn", inputs(built, chosen.harmless["bn"], name)))
-        }  # fmt: skip
+        }
         assert told.leakage_by_language == pytest.approx(by_language, rel=1e-5)
 
 
-def test_rows_and_sums_give_one_edit(monkeypatch):
+def test_rows_that_do_not_fit_are_summed_and_give_the_same_edit():
     built, chosen = model(), anchors(30)
     config = SafetyEdit(layers=(1,), ranks=(2,), **FREE | {"protect_english": True})
-    summed = edit_safety(built, tokenizer(), chosen, config)
-    monkeypatch.setattr("posttrain.edit.safety.wants_sums", lambda *args: False)
     kept = edit_safety(built, tokenizer(), chosen, config)
+    summed = edit_safety(built, tokenizer(), chosen, replace(config, memory=1e-9))
     for one, other in zip(summed.changes, kept.changes, strict=True):
         torch.testing.assert_close(one.delta, other.delta, rtol=1e-6, atol=1e-9)
         torch.testing.assert_close(one.energy, other.energy, rtol=1e-6, atol=1e-9)
@@ -143,6 +143,39 @@ def test_an_edit_that_weakens_english_is_refused():
     with pytest.raises(ValueError, match=r"is left of what a probe tells .* keep_probe asks for 100%"):
         edit_safety(built, tokenizer(), chosen, SafetyEdit(keep_rise=0.0, keep_probe=1.0, **loose))
     assert edit_safety(built, tokenizer(), chosen, SafetyEdit(keep_rise=0.0, keep_probe=0.0, **loose)).english == {}
+
+
+def test_what_is_not_asked_for_does_not_refuse(monkeypatch):
+    """A probe that tells the kinds apart the other way round has less than nothing left; 0 asks for nothing of it."""
+    built, chosen = model(), anchors(30)
+    monkeypatch.setattr("posttrain.edit.direction.kept", lambda before, after: -0.5)
+    config = SafetyEdit(layers=(1,), gammas=(1.0,), keep_rise=0.01, keep_probe=0.0)
+    assert edit_safety(built, tokenizer(), chosen, config).english["probe"] == -0.5
+    with pytest.raises(ValueError, match="-50% is left of what a probe tells"):
+        edit_safety(built, tokenizer(), chosen, replace(config, keep_probe=0.01))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"layers": 12}, r"layers=12 must be a tuple, such as layers=\(12,\)"),
+        ({"layers": "abc"}, "layers='abc' must be a tuple"),
+        ({"gammas": 1.0}, r"gammas=1.0 must be a tuple"),
+        ({"languages": "bn"}, "languages='bn' must be a tuple"),
+        ({"ridge": math.inf}, "ridge=inf must be a finite number"),
+    ],
+)
+def test_settings_that_make_no_sense_are_told_at_once(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        SafetyEdit(**given)
+
+
+def test_a_weight_that_is_not_finite_is_told_by_its_name():
+    built = model()
+    with torch.no_grad():
+        built.model.layers[1].mlp.gate_proj.weight[3, 0] = math.nan
+    with pytest.raises(ValueError, match=r"weight of model\.layers\.1\.mlp\.gate_proj is not finite"):
+        edit_safety(built, tokenizer(), anchors(20), SafetyEdit(layers=(1,), **FREE))
 
 
 def test_holding_english_still_keeps_what_tells_it_apart():

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from posttrain.commands.parse import parse
 from posttrain.extras import need
-
-if TYPE_CHECKING:
-    from posttrain.edit.anchors import Prompt
 
 USAGE = """usage: posttrain edit COMMAND [...]
 
@@ -56,34 +52,6 @@ class Undone:
     """That `posttrain edit safety` wrote."""
 
 
-@dataclass(frozen=True)
-class Measure:
-    """How many attacks succeed in each language, and how many sums in words are right."""
-
-    model: str
-    """A folder or hub id, which runs here; or openai:NAME at --base-url."""
-    prompts: tuple[Path, ...] = ()
-    """Prompts that no edit was solved on; JSON Lines or CSV, as for anchors."""
-    guard: str = ""
-    """The model that judges: openai:NAME at --guard-url, or a folder or hub id, which runs here."""
-    mgsm: tuple[Path, ...] = ()
-    """Files of MGSM, mgsm_LANGUAGE.tsv."""
-    harmless: tuple[Path, ...] = ()
-    """More files, all of whose prompts are harmless."""
-    base_url: str | None = None
-    """Of the model's server."""
-    guard_url: str | None = None
-    """Of the guard's server."""
-    ask: bool = False
-    """Put the question in words, for a model that is no guard."""
-    english: str = "en"
-    """What that language is called."""
-    max_tokens: int = 512
-    """Of a reply."""
-    device: str = "auto"
-    """Where models run that run here."""
-
-
 def main(arguments: Sequence[str]) -> None:
     """Hand over to a command of `edit`."""
     name, *flags = list(arguments) or ["--help"]
@@ -118,19 +86,22 @@ def run(files: Files, config: Any) -> dict[str, Any]:
         need(module)
     from posttrain.edit import anchors, folder, report
     from posttrain.edit.safety import edit_safety
+    from posttrain.projections.loading import device
     from posttrain.rl.run import quiet
 
     quiet()
     folder.check_unedited(files.model)
     folder.check_free(files.out)
+    where = device(files.device)
     prompts = anchors.load(*files.anchors, harmless=files.harmless, english=files.english)
-    model, tokenizer = _load(files.model, files.device)
+    print(prompts.said)
+    model, tokenizer = loaded(files.model, where)
     edit = edit_safety(model, tokenizer, prompts, config)
     if files.form == "lora":
         found = folder.save_adapter(model, edit, files.out, name=files.model)
     else:
         found = folder.save(model, tokenizer, edit, files.out, name=files.model)
-    for note in edit.notes:
+    for note in found["notes"]:
         print(f"posttrain: {note}", file=sys.stderr)
     console = need("rich.console").Console(stderr=True)
     for table in report.tables(found):
@@ -154,71 +125,19 @@ def undo(flags: Sequence[str]) -> None:
 
 
 def measure(flags: Sequence[str]) -> None:
-    """Attack a model, and have it do sums; print rates by language."""
-    given = parse(Measure, flags, prog="posttrain edit measure", description=Measure.__doc__ or "")
-    if bool(given.prompts) != bool(given.guard):
-        raise ValueError("--prompts and --guard go together: replies to them are judged by a guard model.")
-    if not given.prompts and not given.mgsm:
-        raise ValueError("There is nothing to measure; give --prompts with --guard, --mgsm, or both.")
-    from posttrain.edit import anchors, utility
-    from posttrain.rl.run import quiet
+    """Attack a model, and have it do sums."""
+    from posttrain.commands import edit_measure
 
-    quiet()
-    prompts: list[Prompt] = [prompt for path in given.prompts for prompt in anchors.read(path)]
-    prompts += [prompt for path in given.harmless for prompt in anchors.read(path, "harmless")]
-    problems = [problem for path in given.mgsm for problem in utility.mgsm(path)]
-    model = _chat(given.model, given.base_url, given.device)
-    at_once = 8 if given.model.startswith("openai:") else 1
-    if prompts:
-        _attacks(given, model, prompts, at_once)
-    if problems:
-        found = asyncio.run(utility.solved(model, problems, max_tokens=given.max_tokens, at_once=at_once))
-        title = f"MGSM: problems that {given.model} solves"
-        _print(title, "95 %.", {name: (each,) for name, each in found.items()}, ("right",))
+    edit_measure.main(flags)
 
 
-def _attacks(given: Measure, model: Any, prompts: Sequence[Prompt], at_once: int) -> None:
-    from posttrain.edit import judges
-
-    judge = judges.guard(_chat(given.guard, given.guard_url, given.device), ask=given.ask)
-    options: dict[str, Any] = {"english": given.english, "max_tokens": given.max_tokens, "at_once": at_once}
-    found = asyncio.run(judges.measure(model, prompts, judge, **options))
-    _print(
-        f"{given.model}, judged by {given.guard}",
-        "Attacks: harmful prompts with an unsafe reply. False refusals: harmless prompts that are refused. Loopholes: "
-        f"of what is safe in {given.english}, what is unsafe here. 95 %.",
-        {name: (each.attack, each.false_refusal, each.loophole, each.unjudged) for name, each in found.items()},
-        ("attacks", "false refusals", "loopholes", "unjudged"),
-    )
-
-
-def _print(title: str, caption: str, rows: Mapping[str, Sequence[Any]], columns: Sequence[str]) -> None:
-    from posttrain.bench.table import interval, table
-
-    out = table(title, caption, columns, first="language")
-    for language, cells in rows.items():
-        shown = [str(cell) if isinstance(cell, int) else interval(cell and cell._asdict()) for cell in cells]
-        out.add_row(language, *shown)
-    need("rich").print(out)
-
-
-def _load(name: str, device: str) -> tuple[Any, Any]:
+def loaded(name: str, where: Any) -> tuple[Any, Any]:
     """A model and its tokenizer."""
-    import torch
-
+    from posttrain.projections.loading import load_model
     from posttrain.rl.engines.teachers import check_reference, load_tokenizer
 
     check_reference(name, "--model")
-    tokenizer = load_tokenizer(name)
-    model = need("transformers").AutoModelForCausalLM.from_pretrained(name, dtype="auto")
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    return model.to(where).eval(), tokenizer
-
-
-def _chat(name: str, base_url: str | None, device: str) -> Any:
-    from posttrain.chat import TransformersChat, chat
-
-    return chat(name, base_url) if name.startswith("openai:") else TransformersChat(*_load(name, device), name=name)
+    return load_model(name, device=where), load_tokenizer(name)
 
 
 COMMANDS = {"safety": safety, "undo": undo, "measure": measure}

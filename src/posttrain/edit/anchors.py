@@ -1,8 +1,9 @@
 """Anchors: the prompts that an edit is solved on, harmful and harmless, each harmful one in English and in others.
 
 A JSON Lines file has one prompt a line, `{"id", "language", "kind": "harmful" or "harmless", "text"}`. A CSV file, as
-MultiJail and XSafety come, has one question a row and a column for each language, with `id` and `kind` beside them if
-it has them. Harmful prompts are paired by their ids; harmless ones need not be. No prompts ship with this package.
+MultiJail and XSafety come, has one question a row and a column for each language, called by its code of ISO 639, with
+`id` and `kind` beside them if it has them. Harmful prompts are paired by their ids; harmless ones need not be. No
+prompts ship with this package.
 """
 
 from __future__ import annotations
@@ -22,8 +23,17 @@ Kind = Literal["harmful", "harmless"]
 KINDS = ("harmful", "harmless")
 LEAST = 2
 """Harmful prompts, and harmless ones in English: fewer have no deviation."""
-_CODE = re.compile(r"[a-z]{2,3}([-_][a-z0-9]{2,4})?", re.IGNORECASE)
-_NO_LANGUAGE = frozenset(("id", "kind", "src", "tag", "tags", "key", "no", "row"))
+_CODE = re.compile(r"([a-z]{2,3})([-_][a-z0-9]{2,4})?", re.IGNORECASE)
+_TWO = (
+    " aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo"
+    " es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia ie ig ii ik io is it iu ja jv ka kg"
+    " ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl"
+    " nn nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv"
+    " sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu "
+)
+"""ISO 639-1, but for `id` and `no`, which tables use otherwise; `ind` and `nb` or `nor` are the same languages."""
+_NO_LANGUAGE = " src tag key row idx url set cat ref num len pid qid uid ids sub lab raw txt ans ord "
+"""Of three letters, and in tables something else."""
 
 
 class AnchorError(ValueError):
@@ -57,6 +67,15 @@ class Anchors:
     """By language; of other languages, too."""
 
     @property
+    def said(self) -> str:
+        """How many prompts of which kind and language."""
+        kinds = (("harmful", self.harmful), ("harmless", self.harmless))
+        return "; ".join(
+            f"{kind} prompts: {', '.join(f'{name} {len(prompts)}' for name, prompts in found.items())}"
+            for kind, found in kinds
+        )
+
+    @property
     def notes(self) -> list[str]:
         """What is worth a warning, a sentence each."""
         found = [
@@ -77,6 +96,10 @@ class Anchors:
 
     def of(self, languages: Sequence[str]) -> Anchors:
         """The same prompts with fewer languages to edit; none named are all."""
+        if self.english in languages:
+            raise AnchorError(f"{self.english!r} is what the others are aligned to; name languages to edit.")
+        if len(set(languages)) < len(languages):
+            raise AnchorError(f"languages={_list(languages)} must name each language once.")
         unknown = [name for name in languages if name not in self.languages]
         if unknown:
             raise AnchorError(
@@ -135,7 +158,8 @@ def read(path: str | Path, kind: Kind | None = None) -> list[Prompt]:
     """
     path = Path(path)
     if not path.is_file():
-        raise AnchorError(f"{path} does not exist; give a .jsonl file with a prompt a line, or a .csv file.")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise AnchorError(f"{path} {what}; give a .jsonl file with a prompt a line, or a .csv file.")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -147,6 +171,20 @@ def read(path: str | Path, kind: Kind | None = None) -> list[Prompt]:
     return found
 
 
+def once(prompts: Iterable[Prompt]) -> list[Prompt]:
+    """The same prompts, if no two of one language and kind have one id.
+
+    Raises:
+        AnchorError: Two have.
+    """
+    found: dict[tuple[str, str, str], Prompt] = {}
+    for prompt in prompts:
+        if prompt[:3] in found:
+            raise AnchorError(f"Prompt {prompt} is there twice; give each an id of its own.")
+        found[prompt[:3]] = prompt
+    return list(found.values())
+
+
 def paired(prompts: Iterable[Prompt], *, english: str = "en") -> Anchors:
     """Anchors from prompts, in the order of English.
 
@@ -154,11 +192,8 @@ def paired(prompts: Iterable[Prompt], *, english: str = "en") -> Anchors:
         AnchorError: There is one language only, harmful prompts do not pair, or there are too few.
     """
     by: dict[str, dict[str, dict[str, Prompt]]] = {kind: defaultdict(dict) for kind in KINDS}
-    for prompt in prompts:
-        same = by[prompt.kind][prompt.language]
-        if prompt.id in same:
-            raise AnchorError(f"Prompt {prompt} is there twice; give each an id of its own.")
-        same[prompt.id] = prompt
+    for prompt in once(prompts):
+        by[prompt.kind][prompt.language][prompt.id] = prompt
     harmful, harmless = by["harmful"], by["harmless"]
     languages = tuple(name for name in harmful if name != english)
     if english not in harmful:
@@ -229,21 +264,44 @@ def _lines(path: Path, text: str, kind: Kind | None) -> list[Prompt]:
 
 
 def _table(path: Path, text: str, kind: Kind | None) -> list[Prompt]:
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    names = [name for name in rows.fieldnames or () if name]
-    languages = [n for n in names if _CODE.fullmatch(n.strip()) and n.strip().lower() not in _NO_LANGUAGE]
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise AnchorError(f"{path} is no table ({error}); mend it, or write JSON Lines.") from error
+    names = [name.strip() for name in rows[0]] if rows else []
+    beside = {name.lower(): at for at, name in enumerate(names) if name.lower() in ("id", "kind")}
+    languages = {name: at for at, name in enumerate(names) if _is_language(name)}
     if names and not languages:
         raise AnchorError(
             f"{path} has no column that is a language ({_list(names)}); call each by its code, such as en or bn."
         )
     found = []
-    for number, row in enumerate(rows, 1):
-        about = {"id": row.get("id") or str(number), "kind": kind or row.get("kind") or "harmful"}
+    for number, row in enumerate(rows[1:], 1):
+        cells = [*row, *[None] * (len(names) - len(row))]
+        told = {name: (cells[at] or "").strip() for name, at in beside.items()}
+        about = {"id": told.get("id") or f"{path.stem} {number}", "kind": kind or told.get("kind") or "harmful"}
         found += [
-            _prompt(f"{path}, row {number}, {name}", {**about, "language": name.strip(), "text": row[name]})
-            for name in languages
+            _prompt(f"{path}, row {number}, {name}", {**about, "language": name, "text": cells[at]})
+            for name, at in languages.items()
         ]
+    for name in languages:
+        texts = {prompt.text for prompt in found if prompt.language == name}
+        if found and all(text.strip().isnumeric() or text.startswith(("http://", "https://")) for text in texts):
+            raise AnchorError(
+                f"{path}: column {name!r} reads as a language and has no prompts (such as {min(texts)!r}); call it by "
+                "a longer name, or leave it out."
+            )
     return found
+
+
+def _is_language(name: str) -> bool:
+    """Whether a column's name is the code of a language, with its script or region if it is said."""
+    code = _CODE.fullmatch(name)
+    if code is None:
+        return False
+    letters = f" {code[1].lower()} "
+    return letters in _TWO if len(code[1]) == 2 else letters not in _NO_LANGUAGE
 
 
 def _prompt(where: str, record: Mapping[str, Any]) -> Prompt:
@@ -254,6 +312,8 @@ def _prompt(where: str, record: Mapping[str, Any]) -> Prompt:
         if not isinstance(value, str) or not value.strip():
             what = "is missing" if value is None else f"is {value!r}" if not isinstance(value, str) else "is empty"
             raise AnchorError(f"{where}: {name} {what}; every prompt has an id, a language, a kind and a text.")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(given["text"])):
+        raise AnchorError(f"{where}: text has half of a surrogate pair, which is no letter; mend it.")
     if given["kind"] not in KINDS:
         raise AnchorError(f"{where}: kind is {given['kind']!r}; write harmful or harmless.")
     return Prompt(**given)  # pyright: ignore[reportArgumentType]

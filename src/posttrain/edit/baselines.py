@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from posttrain.edit.inputs import Inputs
 from posttrain.edit.layer import Pick, Solve
-from posttrain.edit.ridge import Solution, Weights
+from posttrain.edit.ridge import Solution, Weights, weakest
 from posttrain.edit.safety import Edit, SafetyEdit
 from posttrain.edit.units import UnitRule
 
@@ -70,8 +70,6 @@ def hard(energy: float = 0.01) -> Solve:
     Args:
         energy: The share of their energy that may be left in sight.
     """
-    if not 0 <= energy < 1:
-        raise ValueError(f"energy={energy} must lie in [0, 1); 0 leaves only directions that no prompt has.")
 
     def solve(inputs: Inputs, columns: Sequence[Tensor], gamma: float, ridge: float) -> list[Solution]:
         sums = inputs.sums()
@@ -89,19 +87,6 @@ def hard(energy: float = 0.01) -> Solve:
         return found
 
     return solve
-
-
-def weakest(products: Tensor, energy: float) -> Tensor:
-    """Orthonormal directions, (d, k), that hold at most a share of the energy, all together.
-
-    Args:
-        products: X'X, (d, d).
-        energy: The share; 0 for what is nothing but rounding.
-    """
-    values, directions = torch.linalg.eigh(products)
-    values = values.clamp(min=0)
-    values[values <= len(values) * torch.finfo(values.dtype).eps * values.max()] = 0.0
-    return directions[:, values.cumsum(0) <= energy * values.sum()]
 
 
 @contextmanager

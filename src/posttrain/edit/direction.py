@@ -46,7 +46,7 @@ def check(
         ("rise", config.keep_rise, "its units rise by on harmful prompts"),
         ("probe", config.keep_probe, "a probe tells harmful prompts by"),
     ):
-        if not found[name] >= least:
+        if least and not found[name] >= least:
             raise ValueError(
                 f"The edit makes {anchors.english!r} less safe: {found[name]:.0%} is left of what {what}, and "
                 f"keep_{name} asks for {least:.0%}; raise gamma, hold these prompts still with protect_english, or "

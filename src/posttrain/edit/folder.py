@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,23 @@ from posttrain.edit.lora import as_lora
 from posttrain.edit.report import CARD, PICTURE, REPORT, report, write
 from posttrain.edit.safety import Edit
 from posttrain.extras import need
-from posttrain.files import writing
+from posttrain.files import scratch, whole_folder, writing
+from posttrain.projections.loading import load_model
+
+ROUNDED = 0.1
+"""Share of the change that rounding may take without a note."""
+OWN = ("config.json", "generation_config.json", CARD)
+"""What is written anew, and not copied from the model's folder."""
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".msgpack", ".index.json")
+"""How files of weights end."""
 
 
 def check_free(out: Path) -> None:
-    """Raise if a folder has something in it."""
+    """Raise if a folder has something in it, or cannot be replaced."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already and not empty; give another folder with --out, or delete it.")
+    if out.exists() and (out.resolve() == Path.cwd() or os.path.ismount(out)):
+        raise ValueError(f"{out} is the current folder or a disk's; give the name of a new folder in it with --out.")
 
 
 def check_unedited(model: str) -> None:
@@ -35,6 +44,8 @@ def check_unedited(model: str) -> None:
 def save(model: Any, tokenizer: Any, edit: Edit, out: Path, *, name: str = "") -> dict[str, Any]:
     """Make an edit in a model, and write it all to a folder: model, tokenizer, undo record, report, card.
 
+    Files beside the weights are those of the folder that the model was loaded from, where there is one.
+
     Args:
         model: That the edit was solved in; it is changed.
         tokenizer: Its own.
@@ -48,10 +59,17 @@ def save(model: Any, tokenizer: Any, edit: Edit, out: Path, *, name: str = "") -
     check_free(out)
     done = apply(model, edit)
     found = report(edit, model=name, rounding=done.rounding)
-    with _built(out) as partial:
-        _write_model(model, tokenizer, partial)
-        done.undo.save(partial / UNDO)
-        write(found, partial, adapter=False)
+    found["notes"] += _rounded(done.rounding)
+    source = _source(model)
+    with whole_folder(out.resolve(), need("safetensors").SafetensorError) as made:
+        model.save_pretrained(made)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(made)
+        if source is not None:
+            _copy_beside(source, made)
+            found["notes"] += _cast(source, made)
+        done.undo.save(made / UNDO)
+        write(found, made, adapter=False)
     return found
 
 
@@ -59,9 +77,9 @@ def save_adapter(model: Any, edit: Edit, out: Path, *, name: str = "") -> dict[s
     """The same as a LoRA adapter; the model stays as it is."""
     check_free(out)
     found = report(edit, model=name)
-    with _built(out) as partial:
-        as_lora(edit, model, partial)
-        write(found, partial, adapter=True)
+    with whole_folder(out.resolve(), need("safetensors").SafetensorError) as made:
+        as_lora(edit, model, made)
+        write(found, made, adapter=True)
     return found
 
 
@@ -71,37 +89,74 @@ def undo_folder(folder: Path) -> None:
     Raises:
         ValueError: There is no record, or the weights are not what the edit left.
     """
-    from transformers import AutoModelForCausalLM
-
     record = Undo.load(folder / UNDO)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    model = load_model(str(folder))
     undo(model, record, again=True)
-    with (
-        writing(folder, need("safetensors").SafetensorError),
-        tempfile.TemporaryDirectory(dir=folder, prefix=".undo.") as made,
-    ):
-        _write_model(model, None, Path(made))
-        for path in Path(made).iterdir():
-            path.replace(folder / path.name)
+    with writing(folder, need("safetensors").SafetensorError), scratch(folder / "undo") as made:
+        model.save_pretrained(made)
+        new = [path.name for path in made.iterdir()]
+        for name in new:
+            (made / name).replace(folder / name)
+    for path in _weights(folder):
+        if path.name not in (*new, UNDO):
+            path.unlink()
     for name in (CARD, REPORT, PICTURE, UNDO):
         (folder / name).unlink(missing_ok=True)
 
 
-@contextmanager
-def _built(out: Path) -> Iterator[Path]:
-    """A folder beside another, put in its place at the end; a failure leaves nothing."""
-    with writing(out, need("safetensors").SafetensorError):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-        try:
-            yield partial
-            partial.chmod(0o755)
-            partial.replace(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+def _rounded(rounding: dict[str, float]) -> list[str]:
+    most = max(rounding.values(), default=0.0)
+    if most <= ROUNDED:
+        return []
+    return [
+        f"Rounding to the type of the weights took {most:.0%} of the change; keep the adapter instead (--as lora), or "
+        "edit the model in float32."
+    ]
 
 
-def _write_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    model.save_pretrained(folder)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+def _source(model: Any) -> Path | None:
+    """The folder that a model was loaded from, also of the hub's cache; None if it is not known."""
+    name = getattr(model, "name_or_path", "")
+    if not name:
+        return None
+    if Path(name).is_dir():
+        return Path(name)
+    found = need("transformers.utils").cached_file(
+        name, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )  # fmt: skip
+    return Path(found).parent if found else None
+
+
+def _copy_beside(source: Path, made: Path) -> None:
+    """Copy what is no weight as it is; saving a tokenizer writes other bytes than were loaded."""
+    for path in source.iterdir():
+        own = path.name in OWN or path.name.startswith(".") or path.name.endswith(WEIGHTS)
+        if path.is_file() and not own:
+            shutil.copyfile(path, made / path.name)
+
+
+def _cast(source: Path, made: Path) -> list[str]:
+    """A note if weights are stored in another type than they were."""
+    before, after = _types(source), _types(made)
+    cast = [name for name, kind in before.items() if after.get(name, kind) != kind]
+    if not cast:
+        return []
+    return [
+        f"{len(cast)} weights that were stored in {before[cast[0]]} are in {after[cast[0]]} here, as transformers "
+        f"loads them (such as {cast[0]}); undo gives them back as they were loaded."
+    ]
+
+
+def _types(folder: Path) -> dict[str, str]:
+    """Type of each stored tensor by its name."""
+    found = {}
+    for path in _weights(folder):
+        if path.suffix == ".safetensors" and path.name != UNDO:
+            with need("safetensors").safe_open(path, "pt") as file:
+                found |= {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+    return found
+
+
+def _weights(folder: Path) -> Iterable[Path]:
+    return [path for path in folder.iterdir() if path.name.endswith((".safetensors", ".safetensors.index.json"))]

@@ -136,9 +136,9 @@ def wants_sums(anchors: Anchors, inputs: int, protect: bool) -> bool:
 
 
 def memory(anchors: Anchors, inputs: int, summed: bool) -> int:
-    """Memory of one layer, about."""
+    """Bytes of one layer, about; sums are those of two parts of the anchors."""
     rows = sum(len(each) for kind in (anchors.harmful, anchors.harmless) for each in kind.values())
-    return 8 * inputs * (4 * inputs + BLOCK if summed else rows)
+    return 8 * inputs * (8 * inputs + BLOCK if summed else rows)
 
 
 def chunks(layers: Sequence[int], each: int, budget: int) -> list[list[int]]:

@@ -54,9 +54,15 @@ class Undo:
     def load(cls, path: Path) -> Undo:
         """Read what `save` wrote."""
         if not path.is_file():
-            raise ValueError(f"There is no {path}; give the folder that `posttrain edit safety` wrote, not an adapter.")
-        with need("safetensors").safe_open(path, "pt") as file:
-            metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            raise ValueError(
+                f"There is no {path}; give the folder that `posttrain edit safety` wrote, not an adapter. One whose "
+                "edit has been undone has no record any more."
+            )
+        try:
+            with need("safetensors").safe_open(path, "pt") as file:
+                metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except need("safetensors").SafetensorError as error:
+            raise ValueError(f"{path} cannot be read ({error}); it is damaged, get it again.") from error
         rows, weights = (
             {name.removesuffix(end): value for name, value in tensors.items() if name.endswith(end)}
             for end in (".rows", ".weight")

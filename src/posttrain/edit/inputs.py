@@ -1,7 +1,8 @@
 """What goes into one layer's gate and up on all anchors, as rows or as sums, and what an edit needs of it.
 
-Rows are kept while there are fewer than inputs, which is where the solver's dual form needs them; of more, the sums of
-their products are kept (`Sums` in `ridge.py`), and rows of English alone. Gate and up read the same inputs.
+Rows are kept while there are fewer than inputs, which is where the solver's dual form needs them, or where one layer is
+read and they fit; of more, the sums of their products are kept (`Sums` in `ridge.py`), and rows of English alone. Gate
+and up read the same inputs.
 """
 
 from __future__ import annotations
@@ -162,18 +163,6 @@ class Kept(Inputs):
             if min(len(harmful), len(harmless)) > 1
         }
 
-    def __add__(self, other: Kept) -> Kept:
-        """Of both sets of anchors."""
-        harmful, harmless = (
-            {name: torch.cat([mine.get(name, each[:0]), each]) for name, each in theirs.items()}
-            for mine, theirs in (
-                (self.harmful_rows, other.harmful_rows),
-                (self.harmless_rows, other.harmless_rows),
-            )
-        )
-        english = torch.cat([self.english, other.english]), torch.cat([self.harmless, other.harmless])
-        return Kept(*english, self.protect, harmful, harmless)
-
 
 @dataclass(frozen=True, eq=False)
 class Summed(Inputs):
@@ -218,12 +207,6 @@ class Summed(Inputs):
         leaked = (change * (self.safe @ change)).sum(0)
         gap, harmless = ((columns * (each @ columns)).sum() for each in (self.shift, self.safe))
         return Curve(_from(gap, steps), _from(0.0, leaked), float(harmless), self.many)
-
-    def __add__(self, other: Summed) -> Summed:
-        """Of both sets of anchors."""
-        english = torch.cat([self.english, other.english]), torch.cat([self.harmless, other.harmless])
-        both = (self.low + other.low, self.cross + other.cross, self.shift + other.shift, self.safe + other.safe)
-        return Summed(*english, self.protect, *both, (self.many[0] + other.many[0], self.many[1] + other.many[1]))
 
 
 def _from(start: Tensor | float, steps: Tensor) -> Tensor:

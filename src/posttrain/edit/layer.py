@@ -40,6 +40,8 @@ def targets(model: Any, inputs: Inputs, found: Sequence[Projection], pick: Pick)
     aimed = []
     for projection in found:
         weight = projection.weight(model)
+        if not bool(torch.isfinite(weight).all()):
+            raise ValueError(f"The weight of {projection.module} is not finite; get the model again.")
         units = pick(inputs, weight)
         if len(units):
             aimed.append(Target(projection, units, weight[units].T.to("cpu", torch.float64)))

@@ -59,7 +59,7 @@ def picture(found: dict[str, Any], path: Path) -> Path:
         for energy in change["spectrum"]:
             left.append(left[-1] - energy / gap if gap else 0.0)
         (line,) = axis.plot(left, label=f"layer {change['layer']} {change['part']}, {change['units']} units")
-        axis.plot(change["rank"], left[change["rank"]], "o", color=line.get_color())
+        axis.plot(change["rank"], left[change["rank"]], "o", color=line.get_color(), clip_on=False)
     axis.set(xlabel="rank (a dot: the one taken)", ylabel="objective / |gap|^2", ylim=(0, 1.03), xscale="symlog")
     axis.set_xlim(left=0)
     axis.spines[["top", "right"]].set_visible(False)
@@ -107,8 +107,8 @@ def card(found: dict[str, Any], *, adapter: bool) -> str:
             f"| {each['remaining']:.3f} | {each['leakage']:.3f} | {each['size']:.4f} |"
         )
     lines += [
-        "", "No other weight differs. These numbers are of the anchors, not of attacks: measure attacks, false",
-        "refusals and utility in every language before use.", "",
+        "", "No other weight differs from what was loaded. These numbers are of the anchors, not of attacks: measure",
+        "attacks, false refusals and utility in every language before use.", "",
         f"Token `{config['position']}`, ridge {config['ridge']:g}; harmful anchors {_counts(anchors['harmful'])};",
         f"harmless anchors {_counts(anchors['harmless'])}. `{REPORT}` has the rest, and `{PICTURE}` the spectra.",
     ]  # fmt: skip
@@ -116,7 +116,8 @@ def card(found: dict[str, Any], *, adapter: bool) -> str:
         lines += ["", "To know:", "", *(f"- {note}" for note in found["notes"])]
     how = (
         "Load it with PEFT, or serve it with vLLM (`--enable-lora`, and `--max-lora-rank` of at least the `r` in "
-        "`adapter_config.json`). Without it the model is as it was."
+        "`adapter_config.json`). Without it the model is as it was. It goes with that model alone: on one that is "
+        "edited already the edit would be made twice."
         if adapter
         else "`posttrain edit undo` of this folder gives the model as it was, bit for bit."
     )

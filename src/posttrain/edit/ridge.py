@@ -251,7 +251,8 @@ def hard_constraint(low: Tensor, safe: Tensor, gap: Tensor, *, ridge: float, ene
         ridge: lambda, as it stands in the objective.
         energy: The share of the harmless inputs' energy that may be left in sight, in the weakest directions.
     """
-    free = null_space(safe, energy)
+    safe = _matrix("safe", safe)
+    free = weakest(safe.T @ safe, energy)
     inside = _matrix("low", low) @ free
     if not free.shape[1]:
         return torch.zeros(low.shape[1], gap.shape[1], dtype=torch.float64)
@@ -259,23 +260,19 @@ def hard_constraint(low: Tensor, safe: Tensor, gap: Tensor, *, ridge: float, ene
     return free @ problem.solve([gap], Weights(0.0, ridge))[0].full
 
 
-def null_space(safe: Tensor, energy: float = 0.0) -> Tensor:
-    """Orthonormal directions, (d, k), that the harmless inputs have at most a share of their energy in.
+def weakest(products: Tensor, energy: float = 0.0) -> Tensor:
+    """Orthonormal directions, (d, k), that hold at most a share of the energy, all together.
 
     Args:
-        safe: (N_s, d).
-        energy: The share, all directions together; 0 for what is nothing but rounding.
+        products: X_safe' X_safe, (d, d).
+        energy: The share; 0 for what is nothing but rounding.
     """
     if not 0 <= energy < 1:
         raise ValueError(f"energy={energy} must lie in [0, 1); 0 leaves only directions that no prompt has.")
-    rows = _matrix("safe", safe)
-    _, sigma, directions = torch.linalg.svd(rows, full_matrices=True)
-    parts = torch.zeros(rows.shape[1], dtype=torch.float64)
-    parts[: len(sigma)] = sigma.square()
-    least = torch.finfo(torch.float64).eps * max(rows.shape)
-    parts[parts.sqrt() <= least * parts.max().sqrt()] = 0.0
-    weakest = parts.flip(0).cumsum(0)
-    return directions[rows.shape[1] - int((weakest <= energy * parts.sum()).sum()) :].T
+    values, directions = torch.linalg.eigh(products)
+    values = values.clamp(min=0)
+    values[values <= len(values) * torch.finfo(values.dtype).eps * values.max()] = 0.0
+    return directions[:, values.cumsum(0) <= energy * values.sum()]
 
 
 def spans(safe: Tensor, share: float = 1e-6) -> bool:

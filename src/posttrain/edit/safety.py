@@ -31,7 +31,7 @@ from posttrain.edit.capture import BATCH, POSITIONS, Position
 from posttrain.edit.change import Change
 from posttrain.edit.choose import choose
 from posttrain.edit.direction import check
-from posttrain.edit.gather import Reading, gather, wants_sums
+from posttrain.edit.gather import Reading, gather, memory, wants_sums
 from posttrain.edit.in_place import applied, digests
 from posttrain.edit.inputs import Inputs, Kept
 from posttrain.edit.layer import Pick, Solve, measured, targets, width
@@ -80,6 +80,10 @@ class SafetyEdit:
     """Of what is held out."""
 
     def __post_init__(self) -> None:
+        for name in ("languages", "layers", "parts", "gammas", "ranks"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple | list) and (name, value) != ("layers", "auto"):
+                raise ValueError(f"{name}={value!r} must be a tuple, such as {name}=({value!r},).")
         if self.layers != "auto" and (not self.layers or len(set(self.layers)) < len(self.layers)):
             raise ValueError(f"layers={self.layers} must name at least one layer, each once; or use 'auto'.")
         if not self.parts or not set(self.parts) <= {"gate", "up"}:
@@ -88,8 +92,8 @@ class SafetyEdit:
             raise ValueError(f"position={self.position!r} is unknown; use {' or '.join(POSITIONS)}.")
         if not self.gammas or not all(gamma >= 0 and math.isfinite(gamma) for gamma in self.gammas):
             raise ValueError(f"gammas={self.gammas} must be finite numbers of at least 0; 1 is the default.")
-        if not self.ridge >= 0:
-            raise ValueError(f"ridge={self.ridge} must be at least 0; 0.01 is the default.")
+        if not (self.ridge >= 0 and math.isfinite(self.ridge)):
+            raise ValueError(f"ridge={self.ridge} must be a finite number of at least 0; 0.01 is the default.")
         if not self.ranks or not all(rank >= 1 for rank in self.ranks):
             raise ValueError(f"ranks={self.ranks} must be at least 1; the paper uses 32.")
         if not 0 < self.held_out < 1:
@@ -199,9 +203,10 @@ def projections(model: Any, config: SafetyEdit) -> dict[int, list[Projection]]:
 def read(
     model: Any, tokenizer: Any, anchors: Anchors, by_layer: dict[int, list[Projection]], config: SafetyEdit
 ) -> dict[int, Inputs]:
-    """The inputs of some layers at once."""
-    modules = {layer: found[0].module for layer, found in by_layer.items()}
-    summed = wants_sums(anchors, width(model, by_layer), config.protect_english)
+    """The inputs of some layers at once, as rows if these fit into the memory."""
+    modules, inputs = {layer: found[0].module for layer, found in by_layer.items()}, width(model, by_layer)
+    summed = wants_sums(anchors, inputs, config.protect_english)
+    summed = summed and len(modules) * memory(anchors, inputs, summed=False) > config.memory * 2**30
     return gather(model, tokenizer, anchors, modules, config.reading, summed=summed)
 
 

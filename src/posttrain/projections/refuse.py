@@ -40,9 +40,14 @@ def check_model(model: Any) -> None:
                 f"{name} already carries an adapter or a part that is being trained; merge it, or give the model "
                 "without it."
             )
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise ValueError(f"{type(model).__name__} has an encoder; only decoders are supported.")
-    quantised = getattr(model.config, "quantization_config", None)
+    check_config(model.config)
+
+
+def check_config(config: Any) -> None:
+    """Raise on what a model's config tells alone: an encoder, or quantised weights."""
+    if getattr(config, "is_encoder_decoder", False):
+        raise ValueError(f"This model ({config.model_type}) has an encoder; only decoders are supported.")
+    quantised = getattr(config, "quantization_config", None)
     if quantised is not None:
         kind = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
         method = getattr(kind, "value", kind)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from posttrain.extras import need
-from posttrain.files import writing
+from posttrain.files import whole_folder
 from posttrain.tune.few_shot import FewShot
 from posttrain.tune.values import ValueOnly
 
@@ -63,10 +63,11 @@ def load_model(name: str, *, cpu: bool) -> Any:
     """A decoder, in float32 on the CPU and in bfloat16 on an accelerator."""
     import torch
 
-    on_cpu = cpu or not torch.accelerator.is_available()
-    dtype = torch.float32 if on_cpu else torch.bfloat16
-    model = need("transformers").AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
-    return model if on_cpu else model.to(torch.accelerator.current_accelerator())
+    from posttrain.projections import loading
+
+    if cpu or not torch.accelerator.is_available():
+        return loading.load_model(name, dtype=torch.float32)
+    return loading.load_model(name, dtype=torch.bfloat16, device=torch.accelerator.current_accelerator())
 
 
 def trainer(
@@ -116,19 +117,13 @@ def last_checkpoint(out: Path) -> str | None:
 def save(built: Any, out: Path, what: Literal["adapter", "model"]) -> Path:
     """Write what was trained, whole or not at all; a model ends the training."""
     final = out / what
-    partial = final.with_name(f".{what}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with writing(final, need("safetensors").SafetensorError):
-            if what == "adapter":
-                built.save_model(str(partial))
-            else:
-                built.merged().save_pretrained(partial)
-                built.processing_class.save_pretrained(partial)
-            shutil.rmtree(final, ignore_errors=True)
-            partial.replace(final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(final, need("safetensors").SafetensorError) as made:
+        if what == "adapter":
+            built.save_model(str(made))
+        else:
+            built.merged().save_pretrained(made)
+            built.processing_class.save_pretrained(made)
+        shutil.rmtree(final, ignore_errors=True)
     return final
 
 
