@@ -95,10 +95,10 @@ def _softmax(given: BenchValueOnly) -> World:
         lambda seed: softmax.run(seed, setup, arms),
         f"a small softmax transformer {'with' if given.start_token else 'without'} a start token: squared error",
         "Tuned on one task (target) by LoRA at the arm's own learning rate. matched: when the zero-shot error on the "
-        f"target has first fallen to {setup.matched:.0%}; steps: how many that took; moved: change of the attention "
-        "weights. Means over seeds.",
+        f"target has first fallen to {setup.matched:.0%}; steps: how many that took; learnt: the share of "
+        "seeds on which it did; moved: change of the attention weights. Means over seeds.",
         softmax_picture.picture if given.tune is None else softmax_picture.rates,
-        report.trained((*ends, *matched, "steps", "moved")),
+        report.trained((*ends, *matched, "steps", "learnt", "moved")),
     )
 
 

@@ -61,7 +61,7 @@ def linear_result():
 
 def softmax_result(names=(softmax.NONE, *softmax.ARMS)):
     measures = [softmax.measure(task, n) for task in softmax.TASKS for n in range(11)]
-    measures += [f"matched: {softmax.measure(task, 10)}" for task in softmax.TASKS] + ["steps", "moved"]
+    measures += [f"matched: {softmax.measure(task, 10)}" for task in softmax.TASKS] + ["steps", "learnt", "moved"]
     setup = {"shape": {"shots": 10, "start_token": True}, "matched": 0.05}
     return summary(rows(names, measures), title="t", says="s. Means over seeds.", setup=setup)
 

@@ -124,7 +124,27 @@ def test_a_seed_is_a_run_and_has_every_measure():
     assert list(first) == [NONE, *arms]
     names = [measure(task, n) for task in TASKS for n in range(4)]
     names += [f"matched: {measure(task, 3)}" for task in TASKS]
-    assert all(list(each) == [*names, "steps", "moved"] for each in first.values())
+    assert all(list(each) == [*names, "steps", "learnt", "moved"] for each in first.values())
+
+
+def test_all_arms_see_the_same_prompts(monkeypatch):
+    seen, plain = [], softmax._prompts
+
+    def watched(setup, draw, many, theta=None):
+        found = plain(setup, draw, many, theta)
+        if theta is not None and many == setup.tune_batch:
+            seen.append(float(found.x.sum()))
+        return found
+
+    monkeypatch.setattr(softmax, "_prompts", watched)
+    run(
+        5,
+        TINY,
+        {name: (ARMS[name]._replace(rank=n), 1e-2) for n, name in enumerate(("q, k", "all", "v + rehearsal"), 1)},
+    )
+    first, second, third = seen[:6], seen[6:12], seen[12:]
+    assert first == second == third
+    assert len(set(first)) == 6
 
 
 def test_arms_do_not_touch_each_other():
@@ -136,7 +156,7 @@ def test_arms_do_not_touch_each_other():
 def test_an_arm_that_never_learns_is_matched_at_its_end():
     hard = Softmax(shape=SHAPE, batch=4, pretrain_steps=3, tune_batch=4, tune_steps=6, prompts=16, matched=1e-9)
     row = run(5, hard, {"v": (Arm("v", 2), 1e-3)})["v"]
-    assert row["steps"] == 6
+    assert (row["steps"], row["learnt"]) == (6, 0)
     assert all(row[f"matched: {measure(task, 3)}"] == pytest.approx(row[measure(task, 3)]) for task in TASKS)
 
 

@@ -96,7 +96,7 @@ def times(measure: str, *arms: str, of: str = "none") -> Cell:
 
 SHOWN = ("target, 0 shots", "target, 20 shots", "opposite, 0 shots", "opposite, 20 shots", "random, 20 shots")
 SOFT = ("target, 0 shots", "target, 10 shots", RANDOM, "opposite, 10 shots", f"matched: {RANDOM}",
-        "matched: opposite, 10 shots", "steps", "moved")  # fmt: skip
+        "matched: opposite, 10 shots", "steps", "learnt", "moved")  # fmt: skip
 
 EXPERIMENTS = {
     "value-only-theory": Experiment(

@@ -174,7 +174,8 @@ def run(seed: int, setup: Softmax | None = None, arms: Mapping[str, Case] | None
 
     Returns:
         For each arm, and for the pretrained model (`none`), the errors by `measure`; `matched: ...` the errors at equal
-        success, `steps` how many it took; `moved` the change of the attention weights as a share of them.
+        success, `steps` how many it took, `learnt` 1 where it was had (else they are of the end); `moved` the change of
+        the attention weights as a share of them.
     """
     setup, draw = setup or Softmax(), torch.Generator().manual_seed(seed)
     theta_0 = torch.randn(setup.shape.d, generator=draw)
@@ -187,8 +188,7 @@ def run(seed: int, setup: Softmax | None = None, arms: Mapping[str, Case] | None
     began = _pretrained(setup, seed, draw)
     rows = {NONE: dict(_errors(began, tests)) | dict(_matched(began, tests, setup, 0)) | {"moved": 0.0}}
     for name, (arm, rate) in (cases(setup) if arms is None else arms).items():
-        draw = torch.Generator().manual_seed(seed + 1_000_000)  # every arm sees the same prompts
-        rows[name] = _tuned(began, arm, rate, theta_0, tests, setup, draw)
+        rows[name] = _tuned(began, arm, rate, theta_0, tests, setup, seed)
     return rows
 
 
@@ -206,11 +206,11 @@ def _pretrained(setup: Softmax, seed: int, draw: torch.Generator) -> Regressor:
 
 
 def _tuned(
-    began: Regressor, arm: Arm, rate: float, theta_0: Tensor, tests: Mapping[str, Prompts], setup: Softmax,
-    draw: torch.Generator,
+    began: Regressor, arm: Arm, rate: float, theta_0: Tensor, tests: Mapping[str, Prompts], setup: Softmax, seed: int
 ) -> dict[str, float]:  # fmt: skip
-    """What an arm makes of the target and of the rest."""
-    model = adapted(began, arm.parts, arm.rank, draw)
+    """What an arm makes of the target and of the rest; all arms see the same prompts of the target."""
+    first, draw, old = (torch.Generator().manual_seed(seed + k * 1_000_000) for k in (1, 2, 3))
+    model = adapted(began, arm.parts, arm.rank, first)
     optimizer = torch.optim.Adam([each for each in model.parameters() if each.requires_grad], lr=rate)
     alone = Prompts(tests["target"].x[:, -1:], tests["target"].y[:, -1:])
     bar, matched = setup.matched * float(_errors_of(began, alone)), {}
@@ -223,10 +223,10 @@ def _tuned(
         if arm.few_shot == "target":
             loss = loss + few_shot_weight(step, setup.tune_steps) * by_shots[-1]
         elif arm.few_shot == "random":
-            loss = loss + losses(model, _prompts(setup, draw, setup.tune_batch)).mean()
+            loss = loss + losses(model, _prompts(setup, old, setup.tune_batch)).mean()
         _step(model, optimizer, loss)
         if not matched and (step + 1) % setup.look_every == 0 and float(_errors_of(model, alone)) <= bar:
-            matched = dict(_matched(model, tests, setup, step + 1))
+            matched = dict(_matched(model, tests, setup, step + 1, learnt=True))
     matched = matched or dict(_matched(model, tests, setup, setup.tune_steps))
     return dict(_errors(model, tests)) | matched | {"moved": moved(model)}
 
@@ -263,10 +263,13 @@ def _errors(model: Regressor, tests: Mapping[str, Prompts]) -> Iterator[tuple[st
             yield measure(task, shots), error
 
 
-def _matched(model: Regressor, tests: Mapping[str, Prompts], setup: Softmax, steps: int) -> Iterator[tuple[str, float]]:
+def _matched(
+    model: Regressor, tests: Mapping[str, Prompts], setup: Softmax, steps: int, *, learnt: bool = False
+) -> Iterator[tuple[str, float]]:
     for task, prompts in tests.items():
         yield f"matched: {measure(task, setup.shape.shots)}", float(_errors_of(model, prompts)[-1])
     yield "steps", float(steps)
+    yield "learnt", float(learnt)
 
 
 def _at(name: str, rate: float) -> str:

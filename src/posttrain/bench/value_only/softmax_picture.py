@@ -35,7 +35,8 @@ def picture(result: dict[str, Any], path: Path) -> Path:
                       textcoords="offset points", va="top", fontsize=8.5, color=GREY)  # fmt: skip
         for row, arm in enumerate(names):
             cells = arms[arm]["measured"]
-            if (matched := cells.get(f"matched: {name}")) is not None:
+            matched = cells.get(f"matched: {name}") if cells["learnt"]["mean"] == 1 else None
+            if matched is not None:
                 _point(axis, row + 0.16, matched, COLORS[ARMS[arm].parts], hollow=True)
             _point(axis, row - 0.16 * (matched is not None), cells[name], COLORS[ARMS[arm].parts])
         axis.set_xscale("log")
