@@ -45,7 +45,7 @@ def test_the_prompt_by_hand():
 def test_examples_are_other_rows_of_the_same_task(tasks, shots, seed):
     few, given_rows = FewShot(shots=shots, separator=";", seed=seed), rows(tasks)
     if min(tasks.count(task) for task in tasks) <= shots:
-        with pytest.raises(ValueError, match=r"rows, but \d examples"):
+        with pytest.raises(ValueError, match=r"with other prompts than row \d+, and \d examples"):
             with_examples(given_rows, few)
         return
     for row, prompt in zip(given_rows, with_examples(given_rows, few), strict=True):
@@ -54,6 +54,16 @@ def test_examples_are_other_rows_of_the_same_task(tasks, shots, seed):
         assert len({*examples}) == len(examples) == shots
         drawn = [given_rows[int(text.split("?")[0][1:])] for text in examples]
         assert all(each["task"] == row["task"] and each is not row for each in drawn)
+
+
+def test_a_prompt_that_comes_again_is_no_example_of_itself():
+    """Of four rows two have one prompt: it would tell the answer."""
+    again = [*rows("xxx"), rows("xxx")[0]]
+    first = again[0]["prompt"]
+    for prompt in (with_examples(again, FewShot(shots=2, seed=seed, separator=";"))[0] for seed in range(8)):
+        assert prompt.split(";").count(first) == 1
+    with pytest.raises(ValueError, match="'x' has 2 rows with other prompts than row 0, and 3 examples are needed"):
+        with_examples(again, FewShot(shots=3))
 
 
 @given(st.integers(3, 12), st.integers(0, 5))

@@ -7,6 +7,7 @@ import torch
 import decoders
 from posttrain.projections import attention
 from posttrain.tune import check_confined, close_rows, confine, merge, open_rows, value_only
+from posttrain.tune.rows import chosen_rows
 
 ARCHITECTURES = (
     "gpt2", "gpt_neox", "falcon new", "falcon multi-query", "falcon by head", "bloom", "phi3", "mpt", "llama", "qwen2",
@@ -204,8 +205,43 @@ def test_an_adapter_that_reaches_further_is_refused():
     model = decoders.build("llama")
     projections = attention(model)
     wrapped = peft.get_peft_model(model, peft.LoraConfig(target_modules=["v_proj", "o_proj"]))
-    with pytest.raises(ValueError, match=r"o_proj\.lora_A.*is trained too"):
+    with pytest.raises(ValueError, match=r"o_proj carries an adapter too"):
         confine(wrapped, projections)
+
+
+def test_merging_does_not_drop_what_another_adapter_has_learnt():
+    model = decoders.build("llama")
+    projections = attention(model)
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(target_modules=["v_proj", "q_proj"]))
+    with pytest.raises(ValueError, match=r"q_proj carries an adapter too"):
+        merge(wrapped, projections)
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3", "gpt2"])
+def test_values_in_bfloat16_take_steps_that_it_would_round_away(family):
+    """A hundred steps of a thousandth of what bfloat16 can tell; all together can be told."""
+    model = decoders.build(family).to(torch.bfloat16)
+    projections = attention(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    open_rows(model, projections)
+    trained = [each for each in model.parameters() if each.requires_grad]
+    assert {each.dtype for each in trained} == {torch.float32}
+    optimizer = torch.optim.SGD(trained, lr=1.0)
+    for _ in range(100):
+        for each in trained:
+            each.grad = torch.full_like(each, -1e-3)
+        optimizer.step()
+    close_rows(model, projections)
+    values = chosen_rows(projections)
+    for name, value in model.state_dict().items():
+        module = name.removesuffix(".weight")
+        assert value.dtype == torch.bfloat16
+        if module not in values:
+            assert torch.equal(value, before[name]), name
+            continue
+        dim, index = int(values[module].transposed), values[module].index
+        moved = (value.double() - before[name].double()).index_select(dim, index)
+        torch.testing.assert_close(moved, torch.full_like(moved, 0.1), atol=5e-3, rtol=0)
 
 
 def test_forms_that_touch_other_rows_are_refused():

@@ -52,6 +52,23 @@ def built(
     )
 
 
+@pytest.mark.parametrize("family", ["llama", "phi3"])
+def test_a_trainer_that_cannot_be_made_leaves_the_model_plain(tmp_path, family):
+    model = decoders.build(family)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(KeyError):
+        ValueOnlyTrainer(
+            model,
+            config(tmp_path, dataset_text_field="none"),
+            train_dataset=Dataset.from_list([{"words": "abc"}] * 4),
+            processing_class=tiny.tokenizer(),
+            value_only=ValueOnly(update="full"),
+        )
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
 def history(trainer, *names):
     return [[line.get(name) for name in names] for line in trainer.state.log_history if "loss" in line]
 
@@ -215,7 +232,7 @@ def with_column(text):
     [
         ([{"text": "abc"}] * 4, FEW, {}, "no column 'prompt'"),
         (rows(), FEW, {"packing": True}, "packing=False"),
-        (rows(4), FEW, {}, "task 'a' has 2 rows, but 2 examples"),
+        (rows(4), FEW, {}, "task 'a' has 1 rows with other prompts than row 0, and 2"),
         (rows(), FEW, {"max_length": 8}, r"Row \d+ has \d+ tokens with its examples, and max_length is 8"),
         (with_column(lambda row: "ab" + row["prompt"]), FEW, {"max_length": 7}, None),
     ],

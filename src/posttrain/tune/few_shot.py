@@ -57,12 +57,12 @@ class FewShot:
         if callable(self.weight):
             return float(self.weight(step, total))
         if self.weight == "linear":
-            return self.initial * (few_shot_weight(min(step, total - 1), total) if total > 1 else 1.0)
+            return self.initial * few_shot_weight(min(step, total - 1), total)
         return self.initial if self.weight == "constant" else 0.0
 
 
 def with_examples(rows: Sequence[Mapping[str, Any]], few_shot: FewShot) -> list[Any]:
-    """For each row its prompt with examples before it: n other rows of the same task, drawn at random.
+    """For each row its prompt with examples before it: n rows of the same task with other prompts, drawn at random.
 
     Args:
         rows: With `prompt` and `completion`, texts or lists of messages, and perhaps a column that names the task.
@@ -76,7 +76,7 @@ def with_examples(rows: Sequence[Mapping[str, Any]], few_shot: FewShot) -> list[
     for place, row in enumerate(rows):
         tasks[row[column] if column else None].append(place)
     return [
-        prompt_with(row, [rows[i] for i in _drawn(place, tasks, row[column] if column else None, few_shot)], few_shot)
+        prompt_with(row, _drawn(rows, place, tasks, row[column] if column else None, few_shot), few_shot)
         for place, row in enumerate(rows)
     ]
 
@@ -93,13 +93,15 @@ def prompt_with(row: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], f
     return [*system, *turns, *(turn for turn in row["prompt"] if turn["role"] != "system")]
 
 
-def _drawn(place: int, tasks: Mapping[Any, list[int]], task: Any, few_shot: FewShot) -> list[int]:
-    """Places of the examples of one row, the same whatever the other rows are drawn."""
-    others = [other for other in tasks[task] if other != place]
+def _drawn(
+    rows: Sequence[Mapping[str, Any]], place: int, tasks: Mapping[Any, list[int]], task: Any, few_shot: FewShot
+) -> list[Mapping[str, Any]]:
+    """The examples of one row, the same whatever the other rows are drawn."""
+    others = [rows[other] for other in tasks[task] if rows[other]["prompt"] != rows[place]["prompt"]]
     if len(others) < few_shot.shots:
         named = f"The task {task!r} has" if task is not None else "The data set has"
         raise ValueError(
-            f"{named} {len(others) + 1} rows, but {few_shot.shots} examples of it besides the row itself are needed; "
-            "lower the shots, or add rows."
+            f"{named} {len(others)} rows with other prompts than row {place}, and {few_shot.shots} examples are "
+            "needed; lower the shots, or add rows."
         )
     return random.Random(f"{few_shot.seed} {place}").sample(others, few_shot.shots)

@@ -123,7 +123,10 @@ def merge(peft_model: Any, projections: Iterable[Projection], parts: Sequence[Pa
 
 
 class _Opened(nn.Module):
-    """A weight whose chosen rows are a parameter, stored as in the weight; the rest is the original's."""
+    """A weight whose chosen rows are a parameter, laid out as in the weight; the rest is the original's.
+
+    The parameter is float32 at least: in bfloat16 most steps of a fine-tuning would be rounded away.
+    """
 
     index: Tensor
 
@@ -131,10 +134,11 @@ class _Opened(nn.Module):
         super().__init__()
         self.dim = 1 if transposed else 0
         self.register_buffer("index", index.to(weight.device), persistent=False)
-        self.rows = nn.Parameter(weight.detach().index_select(self.dim, self.index).clone())
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        self.rows = nn.Parameter(weight.detach().index_select(self.dim, self.index).to(wide, copy=True))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight.index_copy(self.dim, self.index, self.rows)
+        return weight.index_copy(self.dim, self.index, self.rows.to(weight.dtype))
 
 
 def open_rows(model: nn.Module, projections: Iterable[Projection], parts: Sequence[Part] = ("v",)) -> nn.Module:
@@ -143,7 +147,8 @@ def open_rows(model: nn.Module, projections: Iterable[Projection], parts: Sequen
     model.requires_grad_(False)
     for name, rows in chosen.items():
         module: Any = model.get_submodule(name)
-        if len(rows.others(module.weight.shape[1 if rows.transposed else 0])):
+        rest = len(rows.others(module.weight.shape[1 if rows.transposed else 0]))
+        if rest or module.weight.dtype in (torch.float16, torch.bfloat16):
             opened = _Opened(module.weight, rows.index, rows.transposed)
             parametrize.register_parametrization(module, "weight", opened)
         else:
@@ -152,7 +157,10 @@ def open_rows(model: nn.Module, projections: Iterable[Projection], parts: Sequen
 
 
 def close_rows(model: nn.Module, projections: Iterable[Projection], parts: Sequence[Part] = ("v",)) -> nn.Module:
-    """Write the trained rows into the weights, in place; every other number is as it was before `open_rows`."""
+    """Write the trained rows into the weights, in place; every other number is as it was before `open_rows`.
+
+    All weights can be trained again afterwards, also those that were frozen before.
+    """
     for name in chosen_rows(projections, parts):
         module: Any = model.get_submodule(name)
         if parametrize.is_parametrized(module, "weight"):
@@ -160,7 +168,7 @@ def close_rows(model: nn.Module, projections: Iterable[Projection], parts: Seque
             trained, dim, index = opened.rows.detach(), opened.dim, opened.index
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
             with torch.no_grad():
-                module.weight.index_copy_(dim, index, trained)
+                module.weight.index_copy_(dim, index, trained.to(module.weight.dtype))
     return model.requires_grad_(True)
 
 
@@ -203,6 +211,12 @@ def _lora_layers(peft_model: Any, chosen: Chosen) -> dict[str, Any]:
             near = difflib.get_close_matches(name, adapted, 3, 0.6) or list(adapted)[:3]
             held = f"the nearest that do are {', '.join(near)}" if near else "no module does"
             raise ValueError(f"{name} carries no LoRA adapter; {held}. Make the config with value_only(model).")
+    for name in adapted:
+        if name not in chosen:
+            raise ValueError(
+                f"{name} carries an adapter too, which value-only tuning must not have; make the config with "
+                "value_only(model)."
+            )
     return {name: adapted[name] for name in chosen}
 
 

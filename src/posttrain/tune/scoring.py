@@ -1,13 +1,18 @@
 """Whether a model answers a question as it should, alone or after examples, without sampling.
 
 With the right answer as input, the model's most likely token at each place of it is what it would write there; greedy
-decoding gives the answer word for word if and only if all of them agree. So one forward pass judges an answer.
+decoding gives the answer word for word, and ends, if and only if all of them agree and an end is the most likely after
+it. So one forward pass judges an answer.
+
+What is judged is what TRL trains on: in a chat all that the template puts between the place where prompt and answer
+part and the mark that ends the turn. Plain text ends with the end of text, or as the separator of examples begins.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -26,6 +31,8 @@ class Encoded(NamedTuple):
     """Of both."""
     answer: int
     """How many of them are the answer's."""
+    ends: frozenset[int] | None
+    """What may come next if the answer is at its end; None for anything."""
 
 
 class AnswerScorer:
@@ -35,8 +42,8 @@ class AnswerScorer:
         tokenizer: Of the model.
         questions: Task to its rows, with `prompt` and `completion`: texts or messages.
         examples: Task to the rows that examples are drawn from; its other questions by default.
-        measure: 1 for an answer that greedy decoding gives word for word, else 0; or the answer's mean
-            log-likelihood per token, in nats.
+        measure: 1 for an answer that greedy decoding gives word for word and then ends, else 0; or the answer's
+            mean log-likelihood per token, in nats, without the end.
         few_shot: Its separator and seed are used.
         batch: Questions per forward pass.
     """
@@ -69,11 +76,12 @@ class AnswerScorer:
         return values
 
     def _drawn(self, task: str, place: int, shots: int) -> list[Row]:
-        pool = [row for row in self.examples.get(task, []) if row is not self.questions[task][place]]
+        asked = self.questions[task][place]["prompt"]
+        pool = [row for row in self.examples.get(task, []) if row["prompt"] != asked]
         if len(pool) < shots:
             raise ValueError(
-                f"The task {task!r} has {len(pool)} rows to draw examples from, and {shots} are asked for; lower the "
-                "shots, or add rows."
+                f"The task {task!r} has {len(pool)} other rows to draw examples from, and {shots} are asked for; lower "
+                "the shots, or add rows."
             )
         return random.Random(f"{self.few_shot.seed} {task} {place}").sample(pool, shots)
 
@@ -82,14 +90,31 @@ class AnswerScorer:
         if isinstance(prompt, str):
             before = self.tokenizer(prompt)["input_ids"]
             whole = self.tokenizer(prompt + row["completion"])["input_ids"]
-        else:
-            text = self.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-            answer = "".join(turn["content"] for turn in row["completion"])
-            before = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            whole = self.tokenizer(text + answer, add_special_tokens=False)["input_ids"]
-        same = next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
-        end = len(whole) - (len(whole) > same + 1 and whole[-1] == self.tokenizer.eos_token_id)
-        return Encoded(whole[:end], end - same)
+            same = _same(before, whole)
+            end = len(whole) - (len(whole) > same + 1 and whole[-1] == self.tokenizer.eos_token_id)
+            return Encoded(whole[:end], end - same, self._text_ends)
+        before = self._chat(prompt, add_generation_prompt=True)
+        whole = self._chat([*prompt, *row["completion"]])
+        same, marks = _same(before, whole), {*self.tokenizer.all_special_ids, self.tokenizer.eos_token_id}
+        end = max((at for at in range(same + 1, len(whole)) if whole[at] in marks), default=len(whole))
+        return Encoded(whole[:end], end - same, frozenset(whole[end : end + 1]) or None)
+
+    def _chat(self, turns: Any, **options: Any) -> list[int]:
+        return self.tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, **options)["input_ids"]
+
+    @cached_property
+    def _text_ends(self) -> frozenset[int]:
+        """Tokens with which a plain answer ends: the end of text, and those that begin as the separator does."""
+        first = self.few_shot.separator[:1]
+        texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))]) if first else []
+        return frozenset([token for token, text in enumerate(texts) if text.startswith(first)]) | {
+            self.tokenizer.eos_token_id
+        }
+
+
+def _same(before: Sequence[int], whole: Sequence[int]) -> int:
+    """How many tokens are the same at the start."""
+    return next((i for i, (a, b) in enumerate(zip(before, whole, strict=False)) if a != b), len(before))
 
 
 def _judged(model: Any, rows: Sequence[Encoded], measure: Measure) -> list[float]:
@@ -108,7 +133,8 @@ def _judged(model: Any, rows: Sequence[Encoded], measure: Measure) -> list[float
         end = len(row.ids)
         answer, given = tokens[end - row.answer : end], scores[end - row.answer - 1 : end - 1]
         if measure == "right":
-            found.append(float((given.argmax(-1) == answer).all()))
+            ended = row.ends is None or int(scores[end - 1].argmax()) in row.ends
+            found.append(float(ended and bool((given.argmax(-1) == answer).all())))
         else:
             found.append(float(-functional.cross_entropy(given, answer)))
     return found

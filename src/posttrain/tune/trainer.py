@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -33,8 +33,8 @@ CONTRACT = {
 """Method of SFTTrainer to the parameters it is called with."""
 
 ATTRIBUTES = (
-    "_metrics", "_signature_columns", "completion_only_loss", "current_gradient_accumulation_steps", "data_collator",
-    "is_fsdp_enabled", "state",
+    "_metrics", "_signature_columns", "_total_train_tokens", "accelerator", "current_gradient_accumulation_steps",
+    "data_collator", "is_fsdp_enabled", "state",
 )  # fmt: skip
 """What a trainer must have once it trains."""
 
@@ -91,9 +91,13 @@ class ValueOnlyTrainer(SFTTrainer):
                 kwargs["peft_config"] = value_only.lora(self.projections)
             else:
                 open_rows(model, self.projections, value_only.parts)
-        super().__init__(model, args=args, train_dataset=train_dataset, **kwargs)
-        if value_only is not None:
-            self._confine(value_only)
+        with ExitStack() as undo:
+            if value_only is not None and value_only.update == "full":
+                undo.callback(close_rows, model, self.projections, value_only.parts)
+            super().__init__(model, args=args, train_dataset=train_dataset, **kwargs)
+            if value_only is not None:
+                self._confine(value_only)
+            undo.pop_all()
         if self.few_shot.weight != "none":
             self.data_collator = _Both(self.data_collator)
 
@@ -183,9 +187,10 @@ class ValueOnlyTrainer(SFTTrainer):
         return loss + weight * examples
 
     def _note(self, name: str, loss: Tensor, items: Any) -> None:
-        """Log a part of the loss, as a mean over the tokens of a step."""
+        """Log a part of the loss, as a mean over the tokens of a step, of all processes."""
         parts = self.current_gradient_accumulation_steps if items is not None else 1
-        self._metrics["train"][name].append(float(loss.detach()) * parts)
+        everywhere: Any = self.accelerator.gather(loss.detach().reshape(1))
+        self._metrics["train"][name].append(float(everywhere.mean()) * parts)
 
     @contextmanager
     def _aside(self) -> Iterator[None]:
