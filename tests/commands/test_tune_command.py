@@ -1,12 +1,15 @@
 """`posttrain tune`: value-only with its report, arms, coverage, and one sentence for bad input."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+import commandline
 import decoders
 import tiny
 from posttrain.commands.tune import main
@@ -71,6 +74,63 @@ def test_an_adapter_is_written_and_an_earlier_run_is_not_overwritten(folder, tmp
     assert (tmp_path / "out/adapter/adapter_config.json").is_file()
 
 
+def test_a_run_goes_on_only_as_what_it_was(folder, tmp_path):
+    out = tmp_path / "out"
+    value_only(folder, out, "--save-every", 2)
+    written = (out / "adapter/adapter_model.safetensors").read_bytes()
+    for more, name in (
+        (["--rank", 8], "values"),
+        (["--dataset", folder / "test.jsonl"], "dataset"),
+        (["--steps", 6], "steps"),
+    ):
+        with pytest.raises(ValueError, match=f"is of a run with another {name} .* go on with the same"):
+            value_only(folder, out, "--resume", *more)
+    assert (out / "adapter/adapter_model.safetensors").read_bytes() == written
+
+
+def test_a_run_without_checkpoints_is_not_trained_over(folder, tmp_path, capfd):
+    out = tmp_path / "out"
+    value_only(folder, out, "--save-every", 0)
+    with pytest.raises(ValueError, match="has ended and kept no checkpoint"):
+        value_only(folder, out, "--resume", "--save-every", 0)
+    shutil.rmtree(out / "adapter")
+    value_only(folder, out, "--resume", "--save-every", 0)
+    assert "has no checkpoint yet: it starts from the first step" in capfd.readouterr().err
+    assert (out / "adapter").is_dir()
+
+
+def test_a_model_is_saved_in_the_type_that_it_came_in(folder, tmp_path):
+    source = tmp_path / "half"
+    AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.bfloat16).save_pretrained(source)
+    tiny.tokenizer().save_pretrained(source)
+    for update in ("lora", "full"):
+        value_only(folder, tmp_path / update, "--model", source, "--save", "model", "--update", update)
+        before, after = (AutoModelForCausalLM.from_pretrained(path) for path in (source, tmp_path / update / "model"))
+        assert after.dtype == torch.bfloat16
+        for each in attention(after):
+            assert torch.equal(each.weight(before), each.weight(after)) == (each.part != "v")
+
+
+def test_two_processes_write_one_adapter(folder, tmp_path):
+    """The same training as in one process; each file is written once."""
+    for many, name in ((1, "one"), (2, "two")):
+        commandline.done(
+            "tune", "value-only", "--model", folder / "model", "--dataset", folder / "train.jsonl", "--test",
+            folder / "test.jsonl", "--report-shots", 0, "--out", tmp_path / name, "--cpu", "--rank", 4, "--steps", 3,
+            "--batch", 4 // many, "--micro-batch", 4 // many, "--learning-rate", 1e-2, "--separator", "b",
+            processes=many,
+        )  # fmt: skip
+    one, two = (load_file(tmp_path / name / "adapter/adapter_model.safetensors") for name in ("one", "two"))
+    assert list(one) == list(two)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-4)
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    assert len(logs[0]) == len(logs[1])
+    for first, second in zip(*(map(json.loads, log) for log in logs), strict=True):
+        if "zero_shot_loss" in first:
+            assert second["zero_shot_loss"] == pytest.approx(first["zero_shot_loss"], rel=1e-4)
+
+
 def test_arms_end_to_end(folder, tmp_path, capfd):
     flags = ["arms", "--model", folder / "model", "--dataset", folder / "train.jsonl", "--test", folder / "test.jsonl",
              "--out", tmp_path / "arms", "--cpu", "--rank", 8, "--steps", 2, "--batch", 4, "--learning-rates", 1e-3,
@@ -86,6 +146,41 @@ def test_arms_end_to_end(folder, tmp_path, capfd):
     assert "q k" in capfd.readouterr().err
     main([str(flag) for flag in flags])
     assert (tmp_path / "arms/runs.jsonl").read_text().splitlines() == lines
+    other = {
+        "dataset": ["--dataset", folder / "test.jsonl"],
+        "report_shots": ["--report-shots", 0],
+        "few_shot": ["--shots", 3],
+    }
+    for name, more in other.items():
+        with pytest.raises(ValueError, match=f"runs of another {name}"):
+            main([str(flag) for flag in [*flags, *more]])
+
+
+@pytest.mark.parametrize(
+    ("test", "more", "match"),
+    [
+        ([("else", 4)], [], "No task of --test .else. is one of the data set's .own."),
+        ([("own", 1)], [], "'own' has one row in --test"),
+        ([("own", 8)], ["--report-shots", 0, 4], "'own' has 3 other rows to draw examples from, and 4"),
+        ([("own", 8)], ["--few-shot-weight", "linear", "--shots", 20], "and 20 examples are needed"),
+    ],
+)
+def test_arms_are_told_before_anything_is_trained(folder, tmp_path, monkeypatch, test, more, match):
+    monkeypatch.setattr("posttrain.tune.run.trainer", None)
+    path = tmp_path / "test.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for task, n in test for row in rows(0, n, [task])))
+    flags = ["arms", "--model", folder / "model", "--dataset", folder / "train.jsonl", "--test", path, "--cpu",
+             "--out", tmp_path / "arms", "--rank", 8, "--arms", "v", "q k", *more]  # fmt: skip
+    with pytest.raises(ValueError, match=match):
+        main([str(flag) for flag in flags])
+
+
+def test_arms_choose_their_own_rates(capsys):
+    with pytest.raises(SystemExit):
+        main(["arms", "--help"])
+    shown = capsys.readouterr().out
+    assert "--learning-rates" in shown
+    assert not {"--learning-rate", "--seed", "--save-every"} & {*shown.split()}
 
 
 def test_coverage(capsys):
@@ -118,16 +213,19 @@ def test_arms_that_cannot_be(capfd, more, sentence):
 @pytest.mark.parametrize(
     ("more", "match"),
     [
-        (["--opposite", "nowhere"], "no row of --test is of this task"),
+        (["--opposite", "nowhere"], "no row of --test is of this task; it has "),
         (["--chat", "True"], "has none"),
         (["--columns.answer", "reply"], "no column 'reply'"),
         (["--layers", "7"], "from 0 to 1"),
-        (["--few-shot-weight", "linear", "--shots", "99"], "'own' has 12 rows"),
+        (["--max-length", "2"], r"Row \d+ has \d+ tokens, and max_length is 2; raise it"),
+        (["--test", "TRAIN", "--opposite", "own"], "the data set has this task, so it is a target"),
+        (["--test", "TRAIN", "--report-shots", "30"], "'own' has 11 other rows"),
+        (["--few-shot-weight", "linear", "--shots", "99"], "'own' has 11 rows with other prompts"),
     ],
 )
 def test_bad_input(folder, tmp_path, more, match):
     with pytest.raises(ValueError, match=match):
-        value_only(folder, tmp_path / "out", *more)
+        value_only(folder, tmp_path / "out", *(folder / "train.jsonl" if each == "TRAIN" else each for each in more))
 
 
 def test_the_docs_have_the_same_table():

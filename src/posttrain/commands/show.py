@@ -22,17 +22,22 @@ COLUMNS = (
     TextColumn("[bold]{task.description}"),
     BarColumn(bar_width=24),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[note]}"),
+    TextColumn("{task.fields[note]}", markup=False),
     TimeRemainingColumn(),
 )
 
 
 class Display:
-    """Bars where there is a terminal; where there is none, a line every few seconds."""
+    """Bars where there is a terminal; where there is none, a line every few seconds.
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self.console = console if console.is_terminal else Console(stderr=True, width=max(console.width, 140))
+    Args:
+        quiet: Say nothing, as processes do that are not the main one.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        console = Console(stderr=True, quiet=quiet)
+        wide = Console(stderr=True, width=max(console.width, 140), quiet=quiet)
+        self.console = console if console.is_terminal else wide
         self.progress = Progress(*COLUMNS, console=self.console, disable=not self.console.is_terminal)
         self._last = 0.0
 
@@ -49,7 +54,7 @@ class Display:
         """Say something now and then when there are no bars."""
         if not self.console.is_terminal and time.monotonic() - self._last > every:
             self._last = time.monotonic()
-            self.console.print(text, highlight=False)
+            self.console.print(text, highlight=False, markup=False)
 
 
 def say_what_broke(console: Console, rows: Mapping[str, Any], errors: int, runs: int) -> None:

@@ -12,7 +12,7 @@ import tyro
 from posttrain.commands.parse import parse
 from posttrain.extras import need
 from posttrain.tasks.dataset import Columns
-from posttrain.tune.data import Row, by_task, read
+from posttrain.tune.data import Row, by_task, digest, read
 from posttrain.tune.few_shot import FewShot
 from posttrain.tune.run import TuneRun
 from posttrain.tune.values import ValueOnly
@@ -128,9 +128,12 @@ def load(data: TuneData, *, cpu: bool) -> Loaded:
     chat = tokenizer.chat_template is not None if data.chat is None else data.chat
     rows = read(data.dataset, data.columns, task=data.task, chat=chat)
     test = read(data.test, data.columns, task=data.task, chat=chat) if data.test else []
-    unknown = [task for task in data.opposite if task not in by_task(test)]
-    if unknown:
-        raise ValueError(f"--opposite {unknown[0]}: no row of --test is of this task.")
+    tasks, trained = by_task(test), by_task(rows)
+    for task in data.opposite:
+        if task in trained:
+            raise ValueError(f"--opposite {task}: the data set has this task, so it is a target; name others.")
+        if task not in tasks:
+            raise ValueError(f"--opposite {task}: no row of --test is of this task; it has {', '.join(tasks)}.")
     return Loaded(load_model(data.model, cpu=cpu), tokenizer, rows, test)
 
 
@@ -149,11 +152,19 @@ def run(given: TuneValues) -> Path:
     from posttrain.rl.engines.recorder import Recorder
     from posttrain.tune import run as tuning
 
-    log = given.out / "log.jsonl"
-    if not given.resume and (log.exists() or tuning.last_checkpoint(given.out)):
+    log, checkpoint = given.out / "log.jsonl", tuning.last_checkpoint(given.out)
+    what = "model" if given.update == "full" else given.save
+    if not given.resume and (log.exists() or checkpoint):
         raise ValueError(f"{given.out} is of an earlier run; go on with --resume, or choose another --out.")
+    if given.resume and checkpoint is None and (given.out / what).exists():
+        raise ValueError(f"{given.out} is of a run that has ended and kept no checkpoint; choose another --out.")
+    state = tuning.processes(cpu=given.run.cpu)
     loaded = load(given.data, cpu=given.run.cpu)
-    with Display() as display:
+    check(given, loaded)
+    tuning.begin(given.out, settings(given, loaded), resume=given.resume, main=state.is_main_process)
+    with Display(quiet=not state.is_main_process) as display:
+        if given.resume and checkpoint is None:
+            display.console.print(f"{given.out} has no checkpoint yet: it starts from the first step", markup=False)
         before = _judged(given, loaded, "before", loaded.model, display)
         watch = _Watch(display)
         built = tuning.trainer(
@@ -167,11 +178,38 @@ def run(given: TuneValues) -> Path:
             callbacks=[Recorder(log, watch)],
         )
         watch.steps = tuning.steps(built)
-        built.train(resume_from_checkpoint=tuning.last_checkpoint(given.out) if given.resume else None)
+        built.train(resume_from_checkpoint=checkpoint)
         after = _judged(given, loaded, "after", built.model, display)
-        final = tuning.save(built, given.out, "model" if given.update == "full" else given.save)
-    _conclude(given, loaded, (before, after), display.console, final)
+        final = tuning.save(built, given.out, what, tuning.stored_type(given.data.model))
+    if state.is_main_process:
+        _conclude(given, loaded, (before, after), display.console, final)
+    state.destroy_process_group()
     return final
+
+
+def check(given: TuneValues, loaded: Loaded) -> None:
+    """Raise where there are too few rows for the examples that are asked for, before anything is run."""
+    from posttrain.tune.few_shot import with_examples
+    from posttrain.tune.scoring import AnswerScorer
+
+    if given.few_shot_weight != "none":
+        with_examples(loaded.rows, given.few_shot())
+    AnswerScorer(loaded.tokenizer, by_task(loaded.test)).check(max(given.data.report_shots, default=0))
+
+
+def settings(given: TuneValues, loaded: Loaded) -> dict[str, Any]:
+    """What decides the outcome of a run, as JSON has it; how often it saves and what it writes do not."""
+    run = {name: value for name, value in vars(given.run).items() if name not in ("save_every", "cpu")}
+    about = {
+        "model": given.data.model,
+        "dataset": digest(loaded.rows),
+        "test": digest(loaded.test),
+        "opposite": sorted(given.data.opposite),
+        "report_shots": list(given.data.report_shots),
+        "few_shot": str(given.few_shot()),
+        "values": str(given.values()),
+    }
+    return about | run
 
 
 def _judged(given: TuneValues, loaded: Loaded, when: str, model: Any, display: Any) -> Any:
@@ -194,7 +232,7 @@ def _judged(given: TuneValues, loaded: Loaded, when: str, model: Any, display: A
         display.line(f"judge {when}: {text}")
 
     found = scores(model, tasks, scorer, shots=given.data.report_shots, show=show)
-    if when == "before":
+    if when == "before" and need("accelerate").PartialState().is_main_process:
         write_json(kept, found)
     return found
 

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from statistics import fmean
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import tyro
 
 from posttrain.commands.tune import Loaded, TuneData, kinds, load
-from posttrain.tune.arms import SUBSETS, Sweep
-from posttrain.tune.data import by_task
-from posttrain.tune.few_shot import FewShot
+from posttrain.tune.arms import Sweep
+from posttrain.tune.data import by_task, digest
+from posttrain.tune.few_shot import FewShot, with_examples
 from posttrain.tune.run import TuneRun
+from posttrain.tune.scoring import AnswerScorer
+
+T = TypeVar("T")
 
 CHOICE = "target log-likelihood, 0 shots"
+
+
+Own = Annotated[T, tyro.conf.Suppress, tyro.conf.Fixed]
+"""What the comparison sets itself."""
+
+
+@dataclass(frozen=True)
+class ArmRun(TuneRun):
+    """How long and how to train; rates and seeds are those of `Sweep`, and a run that is killed is done again."""
+
+    learning_rate: Own[float] = 1e-4
+    seed: Own[int] = 0
+    save_every: Own[int] = 0
 
 
 @dataclass(frozen=True)
@@ -23,7 +41,7 @@ class TuneArms:
     """`posttrain tune arms`."""
 
     data: Annotated[TuneData, tyro.conf.arg(name="")]
-    run: Annotated[TuneRun, tyro.conf.arg(name="")] = field(default_factory=TuneRun)
+    run: Annotated[ArmRun, tyro.conf.arg(name="")] = field(default_factory=ArmRun)
     sweep: Annotated[Sweep, tyro.conf.arg(name="")] = field(default_factory=Sweep)
     arms: tuple[str, ...] = ("v", "q", "k", "o", "q k v o")
     """Subsets, each a text such as "q k"."""
@@ -60,10 +78,15 @@ def run(given: TuneArms) -> dict[str, Any]:
     loaded = load(given.data, cpu=given.run.cpu)
     projections = attention(loaded.model)
     check_value_rows(loaded.model, projections)
-    subsets = {arm: SUBSETS.get(arm) or tuple(arm.split()) for arm in given.arms}
+    subsets = {arm: tuple(arm.split()) for arm in given.arms}
     arms = equal_arms(loaded.model, projections, subsets, rank=given.rank)  # pyright: ignore[reportArgumentType]
+    judges = Judges.of(given, loaded)
     clean = {name: value.detach().cpu().clone() for name, value in loaded.model.state_dict().items()}
-    head = {"model": given.data.model, "settings": str(replace(given.run, cpu=False)), "rank": given.rank}
+    head = {
+        "model": given.data.model, "dataset": digest(loaded.rows), "test": digest(loaded.test),
+        "opposite": sorted(given.data.opposite), "report_shots": list(given.data.report_shots),
+        "few_shot": str(given.few_shot()), "settings": str(replace(given.run, cpu=False)), "rank": given.rank,
+    }  # fmt: skip
     most = len(arms) * (len(given.sweep.learning_rates) * len(given.sweep.choosing) + len(given.sweep.measuring))
     with Display() as display:
         bar = display.progress.add_task("arms", total=most, note="")
@@ -73,7 +96,7 @@ def run(given: TuneArms) -> dict[str, Any]:
             display.line(text)
 
         def measured(arm: Any, rate: float, seed: int) -> dict[str, float]:
-            return _run(given, loaded, clean, arm, rate, seed)
+            return _run(given, loaded, judges, clean, arm, rate, seed)
 
         rows = given.out / "runs.jsonl"
         found = sweep(arms, measured, given.sweep, choose_by=CHOICE, rows=rows, head=head, show=show)
@@ -98,38 +121,66 @@ def _described(each: Any) -> dict[str, Any]:
     }
 
 
-def _run(given: TuneArms, loaded: Loaded, clean: dict[str, Any], arm: Any, rate: float, seed: int) -> dict[str, float]:
+class Judges(NamedTuple):
+    """Two halves of the test: rates are chosen on one, and arms are measured on the other."""
+
+    likelihood: AnswerScorer
+    """On the first half of the trained tasks."""
+    right: AnswerScorer
+    """On the second half of all."""
+    kind: dict[str, Any]
+    """Task to what it is to the trained ones."""
+
+    @classmethod
+    def of(cls, given: TuneArms, loaded: Loaded) -> Judges:
+        """Both, or a sentence why the test will not do."""
+        kind, first, second = kinds(given.data, loaded), {}, {}
+        for task, rows in by_task(loaded.test).items():
+            if len(rows) < 2:
+                raise ValueError(f"The task {task!r} has one row in --test; give two at least, one to choose rates on.")
+            second[task] = rows[1::2]
+            if kind[task] == "target":
+                first[task] = rows[::2]
+        if not first:
+            raise ValueError(
+                f"No task of --test ({', '.join(kind)}) is one of the data set's ({', '.join(by_task(loaded.rows))}); "
+                "the learning rates cannot be chosen."
+            )
+        few = given.few_shot()
+        if given.few_shot_weight != "none":
+            with_examples(loaded.rows, few)
+        right = AnswerScorer(loaded.tokenizer, second, few_shot=few)
+        right.check(max(given.data.report_shots, default=0))
+        return cls(AnswerScorer(loaded.tokenizer, first, measure="log-likelihood", few_shot=few), right, kind)
+
+    def __call__(self, model: Any, shots: Sequence[int]) -> dict[str, float]:
+        """Every measure of a trained model."""
+        chosen = [value for task in self.likelihood.questions for value in self.likelihood(model, task, 0)]
+        found = {CHOICE: fmean(chosen)}
+        for which in dict.fromkeys(self.kind.values()):
+            for many in shots:
+                values = [v for task, kind in self.kind.items() if kind == which for v in self.right(model, task, many)]
+                found[f"{which}, {many} shots"] = fmean(values)
+        return found
+
+
+def _run(
+    given: TuneArms, loaded: Loaded, judges: Judges, clean: dict[str, Any], arm: Any, rate: float, seed: int
+) -> dict[str, float]:
     """One training from the untouched model, and its measures."""
     from posttrain.tune import run as tuning
-    from posttrain.tune.scoring import AnswerScorer
 
     loaded.model.load_state_dict(clean)
-    config = replace(given.run, learning_rate=rate, seed=seed, save_every=0)
     folder = given.out / "run"
     built = tuning.trainer(
-        loaded.model, loaded.tokenizer, loaded.rows, folder, config,
+        loaded.model, loaded.tokenizer, loaded.rows, folder, replace(given.run, learning_rate=rate, seed=seed),
         value_only=arm.settings(), few_shot=given.few_shot(),
     )  # fmt: skip
     built.train()
-    halves = {task: (rows[::2], rows[1::2]) for task, rows in by_task(loaded.test).items()}
-    kind = kinds(given.data, loaded)
-    chosen = {task: half[0] for task, half in halves.items() if kind[task] == "target"}
-    likelihood = AnswerScorer(loaded.tokenizer, chosen, measure="log-likelihood", few_shot=given.few_shot())
-    right = AnswerScorer(loaded.tokenizer, {t: half[1] for t, half in halves.items()}, few_shot=given.few_shot())
-    found = {CHOICE: _mean([value for task in chosen for value in likelihood(built.model, task, 0)])}
-    for which in dict.fromkeys(kind.values()):
-        for shots in given.data.report_shots:
-            values = [v for task in halves if kind[task] == which for v in right(built.model, task, shots)]
-            found[f"{which}, {shots} shots"] = _mean(values)
+    found = judges(built.model, given.data.report_shots)
     built.model.unload()
     shutil.rmtree(folder, ignore_errors=True)
     return found
-
-
-def _mean(values: list[float]) -> float:
-    if not values:
-        raise ValueError("No task of --test is one of the data set's; the learning rates cannot be chosen.")
-    return sum(values) / len(values)
 
 
 def tables(result: dict[str, Any]) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -35,6 +37,14 @@ def read(path: Path, columns: Columns, *, task: str = "task", chat: bool = False
     if len(kinds) > 1:
         raise ValueError(f"{path} has prompts of text and prompts of messages; give one kind, or --chat.")
     return found
+
+
+def digest(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Of rows, in their order; it tells whether two runs are of the same ones."""
+    whole = hashlib.sha256()
+    for row in rows:
+        whole.update(json.dumps(row, sort_keys=True).encode())
+    return whole.hexdigest()[:16]
 
 
 def by_task(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:

@@ -17,6 +17,7 @@ from posttrain import stats
 from posttrain.bench import figures
 from posttrain.bench.record import provenance
 from posttrain.bench.table import interval, table
+from posttrain.extras import need
 
 Kind = Literal["target", "opposite", "unrelated"]
 KINDS = ("target", "opposite", "unrelated")
@@ -100,13 +101,13 @@ def report(before: Scores, after: Scores, kinds: Mapping[str, Kind], **more: Any
 
 def tables(result: Mapping[str, Any]) -> list[Any]:
     """For the terminal: before, after and the change, by task and number of examples."""
-    shots = list(next(iter(result["tasks"].values()))["shots"])
+    shots, escape = list(next(iter(result["tasks"].values()))["shots"]), need("rich.markup").escape
     out = []
     for what in ("before", "after", "change"):
         caption = "Means over questions with 95 % intervals." if what != "change" else "After - before, by question."
         shown = table(f"{what}, by examples in the prompt", caption, shots, first="task")
         for task, of in result["tasks"].items():
-            shown.add_row(f"{task} ({of['kind']})", *(_cell(of["shots"][many][what], what) for many in shots))
+            shown.add_row(escape(f"{task} ({of['kind']})"), *(_cell(of["shots"][many][what], what) for many in shots))
         out.append(shown)
     return out
 
@@ -125,6 +126,8 @@ def picture(result: Mapping[str, Any], path: Path) -> Path:
     pyplot = figures.pyplot()
     size = (3.6 * columns, 2.9 * rows + 0.4)
     figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharey=True)
+    ends = [cell[when] for of in tasks.values() for cell in of["shots"].values() for when in COLORS]
+    shares = all(0 <= end["low"] <= end["high"] <= 1 for end in ends)
     for axis in axes.flat[len(tasks) :]:
         axis.set_visible(False)
     for axis, (task, of) in zip(axes.flat, tasks.items(), strict=False):
@@ -136,9 +139,13 @@ def picture(result: Mapping[str, Any], path: Path) -> Path:
             axis.fill_between(shots, low, high, color=color, alpha=0.18, lw=0)
         axis.set_title(f"{task} ({of['kind']})", loc="left", fontsize=10)
         axis.set_xticks(shots)
+        if shares:
+            axis.set_ylim(-0.03, 1.03)
         axis.grid(axis="y", color="#e6e9ee")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].legend(frameon=False, fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("examples in the prompt")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("right answers" if shares else "mean score")
     return figures.saved(figure, path)

@@ -1,5 +1,6 @@
 """One tuning run under TRL: from a model and rows to a folder with a log, checkpoints and what was trained.
 
+out/settings.json   what the run is of
 out/log.jsonl       one line per logged step
 out/checkpoint-N/   to go on from
 out/adapter/        LoRA, as PEFT loads it; or
@@ -8,6 +9,7 @@ out/model/          the whole model, of which only values differ
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from posttrain.extras import need
-from posttrain.files import whole_folder
+from posttrain.files import whole_folder, write_json
 from posttrain.tune.few_shot import FewShot
 from posttrain.tune.values import ValueOnly
 
@@ -43,8 +45,8 @@ class TuneRun:
     """AdamW's decoupled decay."""
     seed: int = 0
     """Of the data order and the adapter."""
-    save_every: int = 0
-    """Steps between checkpoints; 0 for none."""
+    save_every: int = 50
+    """Steps between checkpoints, of which the last two are kept; 0 for none."""
     cpu: bool = False
     """Stay on the CPU even where there is an accelerator."""
 
@@ -59,15 +61,52 @@ class TuneRun:
             raise ValueError(f"max_length={self.max_length} must be at least 2 tokens.")
 
 
+def processes(*, cpu: bool) -> Any:
+    """Which of the processes this is, before a model is put on its device."""
+    import torch
+
+    return need("accelerate").PartialState(cpu=cpu or not torch.accelerator.is_available())
+
+
 def load_model(name: str, *, cpu: bool) -> Any:
-    """A decoder, in float32 on the CPU and in bfloat16 on an accelerator."""
+    """A decoder, in float32 on the CPU and as it is stored on an accelerator."""
     import torch
 
     from posttrain.projections import loading
 
     if cpu or not torch.accelerator.is_available():
         return loading.load_model(name, dtype=torch.float32)
-    return loading.load_model(name, dtype=torch.bfloat16, device=torch.accelerator.current_accelerator())
+    return loading.load_model(name, device=torch.accelerator.current_accelerator())
+
+
+def stored_type(name: str) -> Any:
+    """The type that a model's weights are stored in, as its config says; None if it does not."""
+    return need("transformers").AutoConfig.from_pretrained(name).get_text_config().dtype
+
+
+def begin(out: Path, settings: Mapping[str, Any], *, resume: bool, main: bool = True) -> None:
+    """Write what a run is of, or compare it with what the folder is of.
+
+    Args:
+        out: Folder.
+        settings: What decides the outcome; as JSON has it.
+        resume: Whether the folder's run goes on.
+        main: Whether this process writes.
+
+    Raises:
+        ValueError: The folder's run was started with other settings.
+    """
+    path = out / "settings.json"
+    if resume and path.is_file():
+        held = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in settings.items():
+            if held.get(name) != value:
+                raise ValueError(
+                    f"{out} is of a run with another {name} ({held.get(name)} there, {value} here); go on with the "
+                    "same, or choose another --out."
+                )
+    elif main:
+        write_json(path, dict(settings))
 
 
 def trainer(
@@ -105,7 +144,19 @@ def trainer(
         callbacks=list(callbacks),
     )
     built.remove_callback(need("transformers").PrinterCallback)
+    _check_lengths(built.train_dataset, config.max_length)
     return built
+
+
+def _check_lengths(rows: Any, most: int) -> None:
+    """Raise on a row that does not fit; the engine would cut it, or leave it out."""
+    for column, what in (("input_ids", ""), ("few_shot_input_ids", " with its examples")):
+        for place, ids in enumerate(rows[column] if column in rows.column_names else ()):
+            if len(ids) > most:
+                raise ValueError(
+                    f"Row {place} has {len(ids)} tokens{what}, and max_length is {most}; raise it, shorten the row, or "
+                    "lower the shots."
+                )
 
 
 def last_checkpoint(out: Path) -> str | None:
@@ -114,16 +165,28 @@ def last_checkpoint(out: Path) -> str | None:
     return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None
 
 
-def save(built: Any, out: Path, what: Literal["adapter", "model"]) -> Path:
-    """Write what was trained, whole or not at all; a model ends the training."""
+def save(built: Any, out: Path, what: Literal["adapter", "model"], dtype: Any = None) -> Path:
+    """Write what was trained, whole or not at all; a model ends the training. Every process calls it.
+
+    Args:
+        built: The trainer.
+        out: Folder.
+        what: Its folder in it.
+        dtype: Of a model's weights; None leaves them as they are.
+    """
     final = out / what
-    with whole_folder(final, need("safetensors").SafetensorError) as made:
-        if what == "adapter":
-            built.save_model(str(made))
-        else:
-            built.merged().save_pretrained(made)
-            built.processing_class.save_pretrained(made)
-        shutil.rmtree(final, ignore_errors=True)
+    if built.accelerator.is_main_process:
+        with whole_folder(final, need("safetensors").SafetensorError) as made:
+            if what == "adapter":
+                built.save_model(str(made))
+            else:
+                merged = built.merged()
+                (merged if dtype is None else merged.to(dtype)).save_pretrained(made)
+                built.processing_class.save_pretrained(made)
+            shutil.rmtree(final, ignore_errors=True)
+    elif what == "adapter":
+        built.save_model(str(final))  # takes part where weights must be gathered, and writes nothing
+    built.accelerator.wait_for_everyone()
     return final
 
 
@@ -139,7 +202,7 @@ def _sft_config(out: Path, config: TuneRun, *, accelerated: bool) -> Any:
         weight_decay=config.weight_decay,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=config.batch // micro,
-        max_length=config.max_length,
+        max_length=None,
         packing=False,
         seed=config.seed,
         use_cpu=not accelerated,
@@ -147,6 +210,7 @@ def _sft_config(out: Path, config: TuneRun, *, accelerated: bool) -> Any:
         gradient_checkpointing=accelerated,
         save_strategy="steps" if config.save_every else "no",
         save_steps=config.save_every or 500,
+        save_total_limit=2,
         save_only_model=False,
         logging_steps=1,
         report_to=[],

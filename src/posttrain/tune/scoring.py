@@ -75,6 +75,12 @@ class AnswerScorer:
                 values[place] = value
         return values
 
+    def check(self, shots: int) -> None:
+        """Raise where a question has too few others for so many examples."""
+        for task, rows in self.questions.items():
+            for place in range(len(rows)):
+                self._drawn(task, place, shots)
+
     def _drawn(self, task: str, place: int, shots: int) -> list[Row]:
         asked = self.questions[task][place]["prompt"]
         pool = [row for row in self.examples.get(task, []) if row["prompt"] != asked]
