@@ -20,7 +20,7 @@ class BenchEdit:
     seeds: int = 10
     """How many."""
     first_seed: int = 10
-    """The first; 0 to 2 were used to choose settings."""
+    """The first; 0 to 2 were used to choose settings, and of the planted layer 10 to 19 whether English is held."""
     out: Path | None = None
     """Folder of the rows; a killed bench goes on there. runs/edit-WORLD by default."""
 

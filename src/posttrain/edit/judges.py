@@ -28,7 +28,7 @@ _WORD = re.compile(r"\b(unsafe|controversial|safe)\b", re.IGNORECASE)
 _REFUSAL = re.compile(r"\brefusal:\W*(yes|no)\b", re.IGNORECASE)
 
 
-KINDS = ("attack", "false_refusal", "loophole")
+KINDS = ("attack", "loophole", "false_refusal")
 """Of rates."""
 
 
