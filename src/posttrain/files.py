@@ -58,10 +58,10 @@ def whole(path: Path) -> Iterator[Path]:
 def scratch(path: Path) -> Iterator[Path]:
     """A folder beside `path` that is there for a while; what a killed process left of one is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for old in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        if not _runs(old.suffixes[-2].removeprefix(".")):
-            shutil.rmtree(old, ignore_errors=True)
     made = path.with_name(f".{path.name}.{os.getpid()}.part")
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if old == made or not _runs(old.suffixes[-2].removeprefix(".")):
+            shutil.rmtree(old, ignore_errors=True)
     made.mkdir()
     try:
         yield made

@@ -93,10 +93,12 @@ def test_a_link_to_an_empty_folder_is_filled(tmp_path):
 def test_what_a_killed_run_left_is_removed(tmp_path):
     before = source(tmp_path / "m")
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    dead, alive = (tmp_path / f".edited.{pid}.part" for pid in (gone.stdout.strip(), os.getppid()))
-    for left in (dead, alive):
+    pids = (gone.stdout.strip(), os.getpid(), os.getppid())  # the second: of an earlier process with the same number
+    dead, earlier, alive = (tmp_path / f".edited.{pid}.part" for pid in pids)
+    for left in (dead, earlier, alive):
         left.mkdir()
         (left / "model.safetensors").write_text("half")
     folder.save(*edited(before), tmp_path / "edited")
     assert not dead.exists()
+    assert not earlier.exists()
     assert alive.exists()
