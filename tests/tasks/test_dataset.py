@@ -167,6 +167,10 @@ class TestErrors:
             "e.g. --columns.prompt question --columns.answer solution"
         )
 
+    def test_a_column_that_can_hold_no_answer_is_not_suggested(self, file):
+        with pytest.raises(DatasetError, match=r"it has prompt, task; .* e.g. --columns.answer NAME$"):
+            load(jsonl(file, {"prompt": "q", "task": "s"}))
+
     def test_an_id_column_that_was_asked_for_must_exist(self):
         with pytest.raises(DatasetError, match=r"no column 'uid'"):
             load(ROWS, Columns(id="uid"))

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 """The roles a chat message may have."""
+NO_TEXT = ("id", "task", "subject")
+"""Columns that are hardly a prompt or an answer, and are not suggested as one."""
 
 
 class DatasetError(ValueError):
@@ -198,7 +200,7 @@ def _check_columns(name: str, found: list[str], columns: Columns) -> None:
     missing = {role: column for role, column in wanted.items() if column not in found}
     if not missing:
         return
-    free = [column for column in found if column not in wanted.values()] or found
+    free = [column for column in found if column not in (*wanted.values(), *NO_TEXT)] or ["NAME"]
     flags = " ".join(f"--columns.{role} {free[min(i, len(free) - 1)]}" for i, role in enumerate(missing))
     raise DatasetError(
         f"{name} has no column {' or '.join(map(repr, missing.values()))}, it has {', '.join(found)}; "
