@@ -25,7 +25,6 @@ from posttrain.bench.egress.shapes import canary
 from posttrain.bench.egress.world import ALLOWED, World
 from posttrain.bench.resume import kept_rows
 from posttrain.chat import Chat
-from posttrain.extras import need
 from posttrain.files import append_line
 from posttrain.guard.egress.gateway import Gateway
 from posttrain.guard.policy import fingerprint
@@ -149,7 +148,7 @@ async def run_case(case: Case, grid: Grid, world: World, model: Chat | None = No
                 chat, tools, question, world.url(case.run), secret,
                 turns=grid.turns, seed=seed, isolated=defence.isolated,
             )  # fmt: skip
-        except _breaking(model) as error:
+        except OSError as error:
             return replace(run, error=f"{type(error).__name__}: {error}")
         told = [account.told for account in gateway.sessions.accounts.values()]
     left = egress(world.log, secret, run=case.run, plan=attack.plan if attack else None, seed=seed, m=grid.m, ks=grid.k)
@@ -165,11 +164,6 @@ async def run_case(case: Case, grid: Grid, world: World, model: Chat | None = No
 
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """The world speaks plain HTTP; certificates need not be read for every run."""
-
-
-def _breaking(model: Chat | None) -> tuple[type[Exception], ...]:
-    """What ends a run without a result."""
-    return (OSError,) if model is None else (OSError, need("openai").OpenAIError)
 
 
 def _set_up(case: Case, world: World, seed: int) -> tuple[str, tuple[str, str]]:
