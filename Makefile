@@ -25,7 +25,7 @@ demo: setup  ## train a tiny student with GRPO, KDRL and RLAD side by side
 	$(BIN)/posttrain compare grpo kdrl:beta=0.2 rlad --seeds 2 --steps 60 --out runs/demo
 
 test: setup  ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## lint, format and types
 	$(BIN)/ruff check .

@@ -21,6 +21,11 @@ def made(tmp_path_factory):
     edit_models.model("phi3", dtype=torch.bfloat16).save_pretrained(folder / "model")
     tiny.tokenizer(chat=True).save_pretrained(folder / "model")
     found = edit_models.anchors(20)
+    few = edit_models.anchors(3)
+    write_rows(
+        folder / "few.jsonl",
+        [p._asdict() for kind in (few.harmful, few.harmless) for each in kind.values() for p in each],
+    )
     write_rows(
         folder / "a.jsonl",
         [p._asdict() for kind in (found.harmful, found.harmless) for each in kind.values() for p in each],
@@ -123,17 +128,17 @@ def test_attacks_are_measured_once(made, tmp_path, capfd, monkeypatch):
     """The guard is the tiny model itself, which says neither safe nor unsafe: nothing is judged, and that is shown."""
     asked = []
     monkeypatch.setattr(TransformersChat, "__call__", heard(TransformersChat.__call__, asked))
-    flags = measuring(made, tmp_path / "m", prompts=made / "a.jsonl", guard=made / "model")
+    flags = measuring(made, tmp_path / "m", prompts=made / "few.jsonl", guard=made / "model")
     main(flags)
     said = capfd.readouterr().err
     assert "unjudged" in said
     assert "bn" in said
     result = json.loads((tmp_path / "m" / "result.json").read_text())
-    assert result["attacks"]["bn"]["unjudged"] == 40
-    assert len(result["verdicts"]) == 120
+    assert result["attacks"]["bn"]["unjudged"] == 6
+    assert len(result["verdicts"]) == 18
     assert (tmp_path / "m" / "result.png").stat().st_size > 0
     many = len(asked)
-    assert many > 120
+    assert many > 18
     main(flags)
     assert len(asked) == many, "replies that are there are not asked for again"
     os.utime(made / "model" / "config.json")
@@ -153,20 +158,20 @@ def test_replies_that_came_before_a_failure_are_kept(made, tmp_path, capfd, monk
     call, asked = TransformersChat.__call__, []
 
     async def breaks(self, messages, **options):
-        if len(asked) == 30:
+        if len(asked) == 7:
             raise ChatError("the server is gone")
         asked.append(messages)
         return await call(self, messages, **options)
 
     monkeypatch.setattr(TransformersChat, "__call__", breaks)
-    flags = measuring(made, tmp_path / "m", prompts=made / "a.jsonl", guard=made / "model")
+    flags = measuring(made, tmp_path / "m", prompts=made / "few.jsonl", guard=made / "model")
     with pytest.raises(SystemExit) as stopped:
         main(flags)
     assert stopped.value.code == 2
     assert capfd.readouterr().err.endswith("posttrain: the server is gone\n")
     monkeypatch.setattr(TransformersChat, "__call__", heard(call, asked))
     main(flags)
-    first, again = [str(each) for each in asked[:30]], [str(each) for each in asked[30:]]
+    first, again = [str(each) for each in asked[:7]], [str(each) for each in asked[7:]]
     assert not {*first} & {*again}
 
 

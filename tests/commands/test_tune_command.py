@@ -15,6 +15,7 @@ import tiny
 from posttrain.commands.tune import main
 from posttrain.projections import attention
 from posttrain.tune.coverage import COVERED, REFUSED
+from posttrain.tune.run import TuneRun, split
 
 L = tiny.LETTERS
 
@@ -37,10 +38,14 @@ def folder(tmp_path_factory):
     return path
 
 
-def value_only(folder, out, *more):
+def value_only_flags(folder, out, *more):
     flags = ["--model", folder / "model", "--dataset", folder / "train.jsonl", "--out", out, "--cpu", "--rank", 4,
              "--steps", 4, "--batch", 4, "--micro-batch", 2, "--learning-rate", 1e-2, "--separator", "b"]  # fmt: skip
-    main(["value-only", *map(str, [*flags, *more])])
+    return [str(each) for each in [*flags, *more]]
+
+
+def value_only(folder, out, *more):
+    main(["value-only", *value_only_flags(folder, out, *more)])
 
 
 def test_value_only_end_to_end(folder, tmp_path, capfd):
@@ -113,13 +118,10 @@ def test_a_model_is_saved_in_the_type_that_it_came_in(folder, tmp_path):
 
 def test_two_processes_write_one_adapter(folder, tmp_path):
     """The same training as in one process; each file is written once."""
-    for many, name in ((1, "one"), (2, "two")):
-        commandline.done(
-            "tune", "value-only", "--model", folder / "model", "--dataset", folder / "train.jsonl", "--test",
-            folder / "test.jsonl", "--report-shots", 0, "--out", tmp_path / name, "--cpu", "--rank", 4, "--steps", 3,
-            "--batch", 4 // many, "--micro-batch", 4 // many, "--learning-rate", 1e-2, "--separator", "b",
-            processes=many,
-        )  # fmt: skip
+    test = ["--test", folder / "test.jsonl", "--report-shots", 0, "--steps", 3]
+    value_only(folder, tmp_path / "one", *test)
+    flags = value_only_flags(folder, tmp_path / "two", *test)
+    commandline.done("tune", "value-only", *flags, processes=2)
     one, two = (load_file(tmp_path / name / "adapter/adapter_model.safetensors") for name in ("one", "two"))
     assert list(one) == list(two)
     for name, value in one.items():
@@ -226,6 +228,20 @@ def test_arms_that_cannot_be(capfd, more, sentence):
 def test_bad_input(folder, tmp_path, more, match):
     with pytest.raises(ValueError, match=match):
         value_only(folder, tmp_path / "out", *(folder / "train.jsonl" if each == "TRAIN" else each for each in more))
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "processes", "expected"),
+    [(16, 4, 1, (4, 4)), (16, 4, 2, (4, 2)), (4, 8, 2, (2, 1)), (6, 3, 2, (3, 1))],
+)
+def test_a_batch_is_shared(batch, micro, processes, expected):
+    assert split(TuneRun(batch=batch, micro_batch=micro), processes) == expected
+
+
+@pytest.mark.parametrize(("batch", "micro", "processes"), [(4, 2, 3), (12, 4, 2), (1, 1, 2)])
+def test_a_batch_that_cannot_be_shared_is_told(batch, micro, processes):
+    with pytest.raises(ValueError, match=f"by {processes} processes .* a multiple of {processes * micro}"):
+        split(TuneRun(batch=batch, micro_batch=micro), processes)
 
 
 def test_the_docs_have_the_same_table():

@@ -36,9 +36,9 @@ class TuneRun:
     schedule: str = "cosine"
     """Of the learning rate, by its name in transformers."""
     batch: int = 16
-    """Rows per step."""
+    """Rows per step, of all processes together."""
     micro_batch: int = 4
-    """Rows per forward pass; a divisor of the batch."""
+    """Rows per forward pass; a divisor of a process's part of the batch."""
     max_length: int = 2048
     """Longest row in tokens, with its examples."""
     weight_decay: float = 0.0
@@ -190,9 +190,25 @@ def save(built: Any, out: Path, what: Literal["adapter", "model"], dtype: Any = 
     return final
 
 
+def split(config: TuneRun, processes: int) -> tuple[int, int]:
+    """Rows per forward pass of each process, and how many of these make a step.
+
+    Raises:
+        ValueError: The batch cannot be shared so.
+    """
+    share, rest = divmod(config.batch, processes)
+    micro = min(config.micro_batch, share)
+    if rest or share % micro:
+        raise ValueError(
+            f"batch={config.batch} cannot be shared by {processes} processes in passes of {config.micro_batch} rows; "
+            f"use a multiple of {processes * config.micro_batch}."
+        )
+    return micro, share // micro
+
+
 def _sft_config(out: Path, config: TuneRun, *, accelerated: bool) -> Any:
     """TRL's config; every value that a run depends on is written out."""
-    micro = min(config.micro_batch, config.batch)
+    micro, accumulation = split(config, need("accelerate").PartialState().num_processes)
     return need("trl").SFTConfig(
         str(out),
         num_train_epochs=config.epochs,
@@ -201,7 +217,7 @@ def _sft_config(out: Path, config: TuneRun, *, accelerated: bool) -> Any:
         lr_scheduler_type=config.schedule,
         weight_decay=config.weight_decay,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=config.batch // micro,
+        gradient_accumulation_steps=accumulation,
         max_length=None,
         packing=False,
         seed=config.seed,
