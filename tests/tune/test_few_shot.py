@@ -56,6 +56,19 @@ def test_examples_are_other_rows_of_the_same_task(tasks, shots, seed):
         assert all(each["task"] == row["task"] and each is not row for each in drawn)
 
 
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=9), st.data(), st.integers(0, 5))
+def test_a_pool_gives_as_many_others_as_there_are(prompts, data, seed):
+    """However often a prompt comes: each row at most once, none with the prompt that it is for."""
+    pool = Pool([{"prompt": prompt, "completion": str(n)} for n, prompt in enumerate(prompts)])
+    row = data.draw(st.sampled_from(pool.rows))
+    others = len(prompts) - prompts.count(row["prompt"])
+    assert pool.others(row) == others
+    for many in range(others + 2):
+        drawn = pool.draw(row, many, f"{seed}")
+        assert len(drawn) == min(many, others) == len({each["completion"] for each in drawn})
+        assert all(each["prompt"] != row["prompt"] for each in drawn)
+
+
 def test_a_prompt_that_comes_again_is_no_example_of_itself():
     """Of four rows two have one prompt: it would tell the answer."""
     again = [*rows("xxx"), rows("xxx")[0]]

@@ -15,7 +15,7 @@ sees the same; the LLM runs of the paper anneal by epoch, here as in its regress
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -72,13 +72,39 @@ def with_examples(rows: Sequence[Mapping[str, Any]], few_shot: FewShot) -> list[
         ValueError: A task has too few rows.
     """
     column = next((name for name in few_shot.by if rows and name in rows[0]), None)
-    tasks: dict[Any, list[int]] = defaultdict(list)
+    tasks: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        tasks[row[column] if column else None].append(row)
+    pools = {task: Pool(each) for task, each in tasks.items()}
+    found = []
     for place, row in enumerate(rows):
-        tasks[row[column] if column else None].append(place)
-    return [
-        prompt_with(row, _drawn(rows, place, tasks, row[column] if column else None, few_shot), few_shot)
-        for place, row in enumerate(rows)
-    ]
+        task = row[column] if column else None
+        if pools[task].others(row) < few_shot.shots:
+            named = f"The task {task!r} has" if task is not None else "The data set has"
+            raise ValueError(
+                f"{named} {pools[task].others(row)} rows with other prompts than row {place}, and {few_shot.shots} "
+                "examples are needed; lower the shots, or add rows."
+            )
+        found.append(prompt_with(row, pools[task].draw(row, few_shot.shots, f"{few_shot.seed} {place}"), few_shot))
+    return found
+
+
+class Pool:
+    """Rows to draw examples from; none with the prompt that they are for, which would tell the answer."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.rows = rows
+        self._same = Counter(repr(row["prompt"]) for row in rows)
+
+    def others(self, row: Mapping[str, Any]) -> int:
+        """How many rows have another prompt."""
+        return len(self.rows) - self._same[repr(row["prompt"])]
+
+    def draw(self, row: Mapping[str, Any], many: int, seed: str) -> list[Mapping[str, Any]]:
+        """Examples for a row, at most `many`; it takes no longer where there are many rows."""
+        drawn = min(len(self.rows), many + self._same[repr(row["prompt"])])
+        found = random.Random(seed).sample(self.rows, drawn)
+        return [each for each in found if each["prompt"] != row["prompt"]][:many]
 
 
 def prompt_with(row: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], few_shot: FewShot) -> Any:
@@ -91,17 +117,3 @@ def prompt_with(row: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], f
     system = [turn for turn in row["prompt"] if turn["role"] == "system"]
     turns = [turn for each in examples for turn in (*each["prompt"], *each["completion"]) if turn["role"] != "system"]
     return [*system, *turns, *(turn for turn in row["prompt"] if turn["role"] != "system")]
-
-
-def _drawn(
-    rows: Sequence[Mapping[str, Any]], place: int, tasks: Mapping[Any, list[int]], task: Any, few_shot: FewShot
-) -> list[Mapping[str, Any]]:
-    """The examples of one row, the same whatever the other rows are drawn."""
-    others = [rows[other] for other in tasks[task] if rows[other]["prompt"] != rows[place]["prompt"]]
-    if len(others) < few_shot.shots:
-        named = f"The task {task!r} has" if task is not None else "The data set has"
-        raise ValueError(
-            f"{named} {len(others)} rows with other prompts than row {place}, and {few_shot.shots} examples are "
-            "needed; lower the shots, or add rows."
-        )
-    return random.Random(f"{few_shot.seed} {place}").sample(others, few_shot.shots)

@@ -10,7 +10,6 @@ part and the mark that ends the turn. Plain text ends with the end of text, or a
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -18,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch.nn import functional
 
-from posttrain.tune.few_shot import FewShot, prompt_with
+from posttrain.tune.few_shot import FewShot, Pool, prompt_with
 
 Measure = Literal["right", "log-likelihood"]
 Row = Mapping[str, Any]
@@ -81,15 +80,18 @@ class AnswerScorer:
             for place in range(len(rows)):
                 self._drawn(task, place, shots)
 
+    @cached_property
+    def _pools(self) -> dict[str, Pool]:
+        return {task: Pool(self.examples.get(task, [])) for task in self.questions}
+
     def _drawn(self, task: str, place: int, shots: int) -> list[Row]:
-        asked = self.questions[task][place]["prompt"]
-        pool = [row for row in self.examples.get(task, []) if row["prompt"] != asked]
-        if len(pool) < shots:
+        pool, row = self._pools[task], self.questions[task][place]
+        if pool.others(row) < shots:
             raise ValueError(
-                f"The task {task!r} has {len(pool)} other rows to draw examples from, and {shots} are asked for; lower "
-                "the shots, or add rows."
+                f"The task {task!r} has {pool.others(row)} other rows to draw examples from, and {shots} are asked "
+                "for; lower the shots, or add rows."
             )
-        return random.Random(f"{self.few_shot.seed} {task} {place}").sample(pool, shots)
+        return pool.draw(row, shots, f"{self.few_shot.seed} {task} {place}")
 
     def _encoded(self, row: Row, examples: Sequence[Row]) -> Encoded:
         prompt = prompt_with(row, examples, self.few_shot)
