@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posttrain.tune import FewShot, with_examples
+from posttrain.tune.few_shot import Pool
 
 TASKS = st.lists(st.sampled_from("xyz"), min_size=1, max_size=30)
 
