@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,13 @@ def saved(figure: Any, path: Path, dpi: int = 130) -> Path:
         figure.savefig(partial, dpi=dpi, format="png")
     pyplot().close(figure)
     return path
+
+
+def across(axis: Any, row: float, cell: Mapping[str, float], color: str, *, hollow: bool = False) -> None:
+    """A mean as a dot and its interval as a line, at a row."""
+    axis.hlines(row, cell["low"], cell["high"], color=color, linewidth=1.6, alpha=0.7, zorder=3)
+    face = "white" if hollow else color
+    axis.plot(cell["mean"], row, "o", color=color, markerfacecolor=face, markersize=6.5, zorder=4, clip_on=False)
 
 
 def frame(axis: Any, grid: Literal["y", "both"] = "y") -> None:

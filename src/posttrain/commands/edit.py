@@ -131,13 +131,14 @@ def measure(flags: Sequence[str]) -> None:
     edit_measure.main(flags)
 
 
-def loaded(name: str, where: Any) -> tuple[Any, Any]:
-    """A model and its tokenizer."""
+def loaded(name: str, where: Any, what: str = "--model") -> tuple[Any, Any]:
+    """A model and its tokenizer; `what` is the flag that names it."""
     from posttrain.projections.loading import load_model
     from posttrain.rl.engines.teachers import check_reference, load_tokenizer
 
-    check_reference(name, "--model")
-    return load_model(name, device=where), load_tokenizer(name)
+    check_reference(name, what)
+    tokenizer = load_tokenizer(name)
+    return load_model(name, device=where), tokenizer
 
 
 COMMANDS = {"safety": safety, "undo": undo, "measure": measure}

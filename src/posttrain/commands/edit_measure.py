@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,9 @@ def run(given: Measure) -> dict[str, Any]:
     if not given.prompts and not given.mgsm:
         raise ValueError("There is nothing to measure; give --prompts with --guard, --mgsm, or both.")
     need("matplotlib")
-    from posttrain.bench.edit.measure_report import picture, tables
     from posttrain.bench.record import provenance
     from posttrain.edit import anchors, judges, utility
+    from posttrain.edit.measure_report import picture, tables
     from posttrain.projections.loading import device
     from posttrain.rl.run import quiet
 
@@ -83,7 +83,7 @@ def run(given: Measure) -> dict[str, Any]:
     prompts = [prompt for path in given.prompts for prompt in anchors.read(path)]
     prompts = anchors.once([*prompts, *(p for path in given.harmless for p in anchors.read(path, "harmless"))])
     problems = [problem for path in given.mgsm for problem in utility.mgsm(path)]
-    model = _recorded(given.model, given.base_url, where, given.out)
+    model = _recorded("--model", given.model, given.base_url, where, given.out)
     at_once = 8 if given.model.startswith("openai:") else 1
     options: dict[str, Any] = {"max_tokens": given.max_tokens, "at_once": at_once}
     result: dict[str, Any] = {
@@ -104,10 +104,10 @@ def run(given: Measure) -> dict[str, Any]:
             return Told(model, tell)
 
         if prompts:
-            judge = judges.guard(_recorded(given.guard, given.guard_url, where, given.out), ask=given.ask)
+            judge = judges.guard(_recorded("--guard", given.guard, given.guard_url, where, given.out), ask=given.ask)
             said = asyncio.run(judges.judged(shown("prompts", len(prompts)), prompts, judge, **options))
             result["attacks"] = {
-                name: asdict(each) | {kind: _plain(getattr(each, kind)) for kind in judges.KINDS}
+                name: {kind: _plain(getattr(each, kind)) for kind in judges.KINDS} | {"unjudged": each.unjudged}
                 for name, each in judges.rates(said, english=given.english).items()
             }
             result["verdicts"] = [
@@ -124,15 +124,11 @@ def _plain(interval: Any) -> dict[str, Any] | None:
     return None if interval is None else interval._asdict()
 
 
-def _recorded(name: str, base_url: str | None, where: Any, out: Path) -> Recorded:
+def _recorded(what: str, name: str, base_url: str | None, where: Any, out: Path) -> Recorded:
     """A model whose answers are kept in a file of its own; a folder that was written since is another model."""
     remote = name.startswith("openai:")
-    model: Chat = chat(name, base_url) if remote else TransformersChat(*loaded(name, where), name=name)
-    written = [str(path.stat().st_mtime_ns) for path in _files(Path(name))] if not remote else []
+    model: Chat = chat(name, base_url) if remote else TransformersChat(*loaded(name, where, what), name=name)
+    written = [str(path.stat().st_mtime_ns) for path in sorted(Path(name).glob("*"))]
     told = hashlib.sha256("\n".join([name, base_url or "", *written]).encode()).hexdigest()[:8]
     plain = re.sub(r"[^A-Za-z0-9.-]+", "-", name.removeprefix("openai:")).strip("-.")[-60:]
     return Recorded(model, out / f"{plain}-{told}.jsonl")
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else ()

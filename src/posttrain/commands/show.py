@@ -36,8 +36,9 @@ class Display:
 
     def __init__(self, *, quiet: bool = False) -> None:
         console = Console(stderr=True, quiet=quiet)
-        wide = Console(stderr=True, width=max(console.width, 140), quiet=quiet)
-        self.console = console if console.is_terminal else wide
+        if not console.is_terminal:
+            console = Console(stderr=True, width=max(console.width, 140), quiet=quiet)
+        self.console = console
         self.progress = Progress(*COLUMNS, console=self.console, disable=not self.console.is_terminal)
         self._last = 0.0
 

@@ -11,9 +11,10 @@ import tyro
 
 from posttrain.commands.parse import parse
 from posttrain.extras import need
+from posttrain.files import write_json
 from posttrain.tasks.dataset import Columns
 from posttrain.tune.data import Row, by_task, digest, read
-from posttrain.tune.few_shot import FewShot
+from posttrain.tune.few_shot import FewShot, pools
 from posttrain.tune.run import TuneRun
 from posttrain.tune.values import ValueOnly
 
@@ -22,6 +23,10 @@ USAGE = """usage: posttrain tune {value-only,arms,coverage} [...]
   value-only  train the values of attention alone, and judge the model before and after; see value-only --help
   arms        subsets of q, k, v, o with equal numbers of trained weights; see arms --help
   coverage    which families are covered, where their values are, and what is refused"""
+
+
+BEFORE = "before.json"
+"""Scores of the untouched model."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +165,14 @@ def run(given: TuneValues) -> Path:
         raise ValueError(f"{given.out} is of a run that has ended and kept no checkpoint; choose another --out.")
     state = tuning.processes(cpu=given.run.cpu)
     loaded = load(given.data, cpu=given.run.cpu)
-    check(given, loaded)
+    check_examples(loaded, given.few_shot(), scorer(given, loaded), given.data.report_shots)
     tuning.begin(given.out, settings(given, loaded), resume=given.resume, main=state.is_main_process)
     with Display(quiet=not state.is_main_process) as display:
         if given.resume and checkpoint is None:
             display.console.print(f"{given.out} has no checkpoint yet: it starts from the first step", markup=False)
         before = _judged(given, loaded, "before", loaded.model, display)
+        if before and state.is_main_process:
+            write_json(given.out / BEFORE, before)
         watch = _Watch(display)
         built = tuning.trainer(
             loaded.model,
@@ -187,54 +194,55 @@ def run(given: TuneValues) -> Path:
     return final
 
 
-def check(given: TuneValues, loaded: Loaded) -> None:
-    """Raise where there are too few rows for the examples that are asked for, before anything is run."""
-    from posttrain.tune.few_shot import with_examples
+def scorer(given: TuneValues, loaded: Loaded) -> Any:
+    """Of the test."""
     from posttrain.tune.scoring import AnswerScorer
 
-    if given.few_shot_weight != "none":
-        with_examples(loaded.rows, given.few_shot())
-    AnswerScorer(loaded.tokenizer, by_task(loaded.test)).check(max(given.data.report_shots, default=0))
+    return AnswerScorer(loaded.tokenizer, by_task(loaded.test), few_shot=given.few_shot())
+
+
+def check_examples(loaded: Loaded, few_shot: FewShot, scorer: Any, shots: Sequence[int]) -> None:
+    """Raise where there are too few rows for the examples that are asked for, before anything is run."""
+    if few_shot.weight != "none":
+        pools(loaded.rows, few_shot)
+    scorer.check(max(shots, default=0))
+
+
+def about(data: TuneData, loaded: Loaded, few_shot: FewShot) -> dict[str, Any]:
+    """What a run or a comparison is of, as JSON has it."""
+    return {
+        "model": data.model,
+        "dataset": digest(loaded.rows),
+        "test": digest(loaded.test),
+        "opposite": sorted(data.opposite),
+        "report_shots": list(data.report_shots),
+        "few_shot": str(few_shot),
+    }
 
 
 def settings(given: TuneValues, loaded: Loaded) -> dict[str, Any]:
-    """What decides the outcome of a run, as JSON has it; how often it saves and what it writes do not."""
+    """What decides the outcome of a run; how often it saves and what it writes do not."""
     run = {name: value for name, value in vars(given.run).items() if name not in ("save_every", "cpu")}
-    about = {
-        "model": given.data.model,
-        "dataset": digest(loaded.rows),
-        "test": digest(loaded.test),
-        "opposite": sorted(given.data.opposite),
-        "report_shots": list(given.data.report_shots),
-        "few_shot": str(given.few_shot()),
-        "values": str(given.values()),
-    }
-    return about | run
+    return about(given.data, loaded, given.few_shot()) | {"values": str(given.values())} | run
 
 
 def _judged(given: TuneValues, loaded: Loaded, when: str, model: Any, display: Any) -> Any:
-    """Scores on the test; those of the untouched model are kept in the folder for a run that goes on."""
-    from posttrain.files import write_json
+    """Scores on the test; those of the untouched model are in the folder of a run that goes on."""
     from posttrain.tune.forgetting import from_json, scores
-    from posttrain.tune.scoring import AnswerScorer
 
-    kept = given.out / "before.json"
+    kept = given.out / BEFORE
     if when == "before" and given.resume and kept.is_file():
         return from_json(kept)
     if not loaded.test:
         return {}
     tasks = by_task(loaded.test)
-    scorer = AnswerScorer(loaded.tokenizer, tasks, few_shot=given.few_shot())
     bar = display.progress.add_task(f"judge {when}", total=len(tasks) * len(given.data.report_shots), note="")
 
     def show(text: str) -> None:
         display.progress.update(bar, advance=1, note=text)
         display.line(f"judge {when}: {text}")
 
-    found = scores(model, tasks, scorer, shots=given.data.report_shots, show=show)
-    if when == "before" and need("accelerate").PartialState().is_main_process:
-        write_json(kept, found)
-    return found
+    return scores(model, tasks, scorer(given, loaded), shots=given.data.report_shots, show=show)
 
 
 class _Watch:

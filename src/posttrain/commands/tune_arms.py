@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import tyro
 
-from posttrain.commands.tune import Loaded, TuneData, kinds, load
+from posttrain.commands.tune import Loaded, TuneData, about, check_examples, kinds, load
 from posttrain.tune.arms import Sweep
-from posttrain.tune.data import by_task, digest
-from posttrain.tune.few_shot import FewShot, with_examples
+from posttrain.tune.data import by_task
+from posttrain.tune.few_shot import FewShot
 from posttrain.tune.run import TuneRun
 from posttrain.tune.scoring import AnswerScorer
 
@@ -82,11 +82,8 @@ def run(given: TuneArms) -> dict[str, Any]:
     arms = equal_arms(loaded.model, projections, subsets, rank=given.rank)  # pyright: ignore[reportArgumentType]
     judges = Judges.of(given, loaded)
     clean = {name: value.detach().cpu().clone() for name, value in loaded.model.state_dict().items()}
-    head = {
-        "model": given.data.model, "dataset": digest(loaded.rows), "test": digest(loaded.test),
-        "opposite": sorted(given.data.opposite), "report_shots": list(given.data.report_shots),
-        "few_shot": str(given.few_shot()), "settings": str(replace(given.run, cpu=False)), "rank": given.rank,
-    }  # fmt: skip
+    head = about(given.data, loaded, given.few_shot())
+    head |= {"settings": str(replace(given.run, cpu=False)), "rank": given.rank}
     most = len(arms) * (len(given.sweep.learning_rates) * len(given.sweep.choosing) + len(given.sweep.measuring))
     with Display() as display:
         bar = display.progress.add_task("arms", total=most, note="")
@@ -147,10 +144,8 @@ class Judges(NamedTuple):
                 "the learning rates cannot be chosen."
             )
         few = given.few_shot()
-        if given.few_shot_weight != "none":
-            with_examples(loaded.rows, few)
         right = AnswerScorer(loaded.tokenizer, second, few_shot=few)
-        right.check(max(given.data.report_shots, default=0))
+        check_examples(loaded, few, right, given.data.report_shots)
         return cls(AnswerScorer(loaded.tokenizer, first, measure="log-likelihood", few_shot=few), right, kind)
 
     def __call__(self, model: Any, shots: Sequence[int]) -> dict[str, float]:
@@ -217,7 +212,6 @@ def picture(result: dict[str, Any], path: Path) -> Path:
         axis.set_title(f"{kind} tasks", loc="left", fontsize=10)
         axis.set_xlabel("examples in the prompt")
         axis.set_xticks(result["shots"])
-        axis.grid(axis="y", color="#e6e9ee")
-        axis.spines[["top", "right"]].set_visible(False)
+        figures.frame(axis)
     axes[0, 0].legend(frameon=False, fontsize=8)
     return figures.saved(figure, path)

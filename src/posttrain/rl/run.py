@@ -155,7 +155,7 @@ def run(built: Any, config: RunConfig) -> Path:
         found = {"recipe": built.recipe.name, "notes": built.notes, "settings": [*built.settings(), *ours]}
         write_json(config.output_dir / "settings.json", found)
     built.train(resume_from_checkpoint=config.resume)
-    return _save(built, config.output_dir / "model")
+    return save(built, config.output_dir / "model")
 
 
 def quiet() -> None:
@@ -166,7 +166,7 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _save(built: Any, final: Path) -> Path:
+def save(built: Any, final: Path) -> Path:
     """Save the model beside `final` and put it in place; every process calls it."""
     partial = final.with_name(f".{final.name}.part")
     try:

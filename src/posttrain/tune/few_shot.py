@@ -71,22 +71,28 @@ def with_examples(rows: Sequence[Mapping[str, Any]], few_shot: FewShot) -> list[
     Raises:
         ValueError: A task has too few rows.
     """
+    return [
+        prompt_with(row, pool.draw(row, few_shot.shots, f"{few_shot.seed} {place}"), few_shot)
+        for place, (row, pool) in enumerate(zip(rows, pools(rows, few_shot), strict=True))
+    ]
+
+
+def pools(rows: Sequence[Mapping[str, Any]], few_shot: FewShot) -> list[Pool]:
+    """For each row what its examples are drawn from; arguments and errors as of `with_examples`."""
     column = next((name for name in few_shot.by if rows and name in rows[0]), None)
+    named = [row[column] if column else None for row in rows]
     tasks: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        tasks[row[column] if column else None].append(row)
-    pools = {task: Pool(each) for task, each in tasks.items()}
-    found = []
-    for place, row in enumerate(rows):
-        task = row[column] if column else None
-        if pools[task].others(row) < few_shot.shots:
-            named = f"The task {task!r} has" if task is not None else "The data set has"
+    for row, task in zip(rows, named, strict=True):
+        tasks[task].append(row)
+    by_task = {task: Pool(each) for task, each in tasks.items()}
+    for place, (row, task) in enumerate(zip(rows, named, strict=True)):
+        if by_task[task].others(row) < few_shot.shots:
+            whose = f"The task {task!r} has" if task is not None else "The data set has"
             raise ValueError(
-                f"{named} {pools[task].others(row)} rows with other prompts than row {place}, and {few_shot.shots} "
+                f"{whose} {by_task[task].others(row)} rows with other prompts than row {place}, and {few_shot.shots} "
                 "examples are needed; lower the shots, or add rows."
             )
-        found.append(prompt_with(row, pools[task].draw(row, few_shot.shots, f"{few_shot.seed} {place}"), few_shot))
-    return found
+    return [by_task[task] for task in named]
 
 
 class Pool:

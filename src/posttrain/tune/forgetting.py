@@ -141,8 +141,7 @@ def picture(result: Mapping[str, Any], path: Path) -> Path:
         axis.set_xticks(shots)
         if shares:
             axis.set_ylim(-0.03, 1.03)
-        axis.grid(axis="y", color="#e6e9ee")
-        axis.spines[["top", "right"]].set_visible(False)
+        figures.frame(axis)
     axes[0, 0].legend(frameon=False, fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("examples in the prompt")

@@ -174,18 +174,17 @@ def save(built: Any, out: Path, what: Literal["adapter", "model"], dtype: Any = 
         what: Its folder in it.
         dtype: Of a model's weights; None leaves them as they are.
     """
+    from posttrain.rl import run as rl_run
+
     final = out / what
+    if what == "adapter":
+        return rl_run.save(built, final)
     if built.accelerator.is_main_process:
         with whole_folder(final, need("safetensors").SafetensorError) as made:
-            if what == "adapter":
-                built.save_model(str(made))
-            else:
-                merged = built.merged()
-                (merged if dtype is None else merged.to(dtype)).save_pretrained(made)
-                built.processing_class.save_pretrained(made)
+            merged = built.merged()
+            (merged if dtype is None else merged.to(dtype)).save_pretrained(made)
+            built.processing_class.save_pretrained(made)
             shutil.rmtree(final, ignore_errors=True)
-    elif what == "adapter":
-        built.save_model(str(final))  # takes part where weights must be gathered, and writes nothing
     built.accelerator.wait_for_everyone()
     return final
 

@@ -77,21 +77,25 @@ class AnswerScorer:
     def check(self, shots: int) -> None:
         """Raise where a question has too few others for so many examples."""
         for task, rows in self.questions.items():
-            for place in range(len(rows)):
-                self._drawn(task, place, shots)
+            for row in rows:
+                self._pool(task, row, shots)
 
     @cached_property
     def _pools(self) -> dict[str, Pool]:
         return {task: Pool(self.examples.get(task, [])) for task in self.questions}
 
-    def _drawn(self, task: str, place: int, shots: int) -> list[Row]:
-        pool, row = self._pools[task], self.questions[task][place]
+    def _pool(self, task: str, row: Row, shots: int) -> Pool:
+        pool = self._pools[task]
         if pool.others(row) < shots:
             raise ValueError(
                 f"The task {task!r} has {pool.others(row)} other rows to draw examples from, and {shots} are asked "
                 "for; lower the shots, or add rows."
             )
-        return pool.draw(row, shots, f"{self.few_shot.seed} {task} {place}")
+        return pool
+
+    def _drawn(self, task: str, place: int, shots: int) -> list[Row]:
+        row = self.questions[task][place]
+        return self._pool(task, row, shots).draw(row, shots, f"{self.few_shot.seed} {task} {place}")
 
     def _encoded(self, row: Row, examples: Sequence[Row]) -> Encoded:
         prompt = prompt_with(row, examples, self.few_shot)

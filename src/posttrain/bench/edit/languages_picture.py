@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.bench import figures
-from posttrain.bench.figures import GRID, INK
+from posttrain.bench.figures import INK
 from posttrain.stats import paired
 
 BLUE, GREY = "#1f6fb2", "#9aa3b2"
@@ -22,16 +22,13 @@ def picture(result: dict[str, Any], path: Path) -> Path:
     for axis, (measure, title) in zip(axes, TITLES.items(), strict=True):
         for place, (name, cells) in enumerate(arms.items()):
             change = paired(cells[measure]["by_seed"], before[measure]["by_seed"]).difference
-            color = BLUE if name.startswith("edit") else GREY
-            axis.plot([100 * change.low, 100 * change.high], [place, place], color=color, linewidth=2.2)
-            axis.plot(100 * change.mean, place, "o", color=color, markersize=6)
+            points = {end: 100 * value for end, value in change._asdict().items()}
+            figures.across(axis, place, points, BLUE if name.startswith("edit") else GREY)
         axis.axvline(0, color=INK, linewidth=0.8)
         axis.set_title(f"{title} ({before[measure]['mean']:.0%})", color=INK, loc="left", fontsize=10.5, weight="bold")
         axis.set_xlabel("change by the arm, points", color=INK)
-        axis.grid(axis="both", color=GRID)
-        axis.set_axisbelow(True)
-        axis.tick_params(colors=INK, length=0)
-        axis.spines[["top", "right", "left"]].set_visible(False)
+        figures.frame(axis, "both")
+        axis.spines["left"].set_visible(False)
     axes[0].set_yticks(range(len(arms)), list(arms), fontsize=9)
     axes[0].invert_yaxis()
     figure.suptitle(

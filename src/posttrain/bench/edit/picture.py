@@ -8,7 +8,7 @@ from typing import Any
 
 from posttrain.bench import figures
 from posttrain.bench.edit.planted import GAMMAS, LANGUAGES
-from posttrain.bench.figures import GRID, INK
+from posttrain.bench.figures import INK
 
 COLORS = {"English": "#6b7280", "language 1": "#1f6fb2", "unseen language": "#d1802c"}
 MARKERS = {"English": "s", "language 1": "o", "unseen language": "^"}
@@ -30,10 +30,7 @@ def picture(result: dict[str, Any], path: Path) -> Path:
         _arms(row[1], result["arms"], measure)
         for axis in row:
             axis.set_ylim(-0.03, 1.03)
-            axis.grid(axis="y", color=GRID)
-            axis.set_axisbelow(True)
-            axis.tick_params(colors=INK, length=0)
-            axis.spines[["top", "right"]].set_visible(False)
+            figures.frame(axis)
     axes[1, 0].legend(frameon=False, loc="center right", fontsize=9)
     axes[1, 0].set_xlabel("gamma, in units of N_h / N_s", color=INK)
     for axis in axes[0]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.bench import figures
-from posttrain.bench.figures import INK, frame
+from posttrain.bench.figures import INK, across, frame
 from posttrain.bench.value_only.picture import BLUE, GREEN, GREY, ORANGE
 from posttrain.bench.value_only.softmax import ARMS, NONE, choose, measure
 from posttrain.bench.value_only.softmax import GRID as RATES
@@ -37,8 +37,8 @@ def picture(result: dict[str, Any], path: Path) -> Path:
             cells = arms[arm]["measured"]
             matched = cells.get(f"matched: {name}") if cells["learnt"]["mean"] == 1 else None
             if matched is not None:
-                _point(axis, row + 0.16, matched, COLORS[ARMS[arm].parts], hollow=True)
-            _point(axis, row - 0.16 * (matched is not None), cells[name], COLORS[ARMS[arm].parts])
+                across(axis, row + 0.16, matched, COLORS[ARMS[arm].parts], hollow=True)
+            across(axis, row - 0.16 * (matched is not None), cells[name], COLORS[ARMS[arm].parts])
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(ticks(subs=(1.0,) if axis is axes[0] else (1.0, 3.0)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -86,9 +86,3 @@ def rates(result: dict[str, Any], path: Path) -> Path:
     head = f"Squared error by learning rate, n = {result['n']} seeds; filled: chosen; dotted: before tuning"
     figure.suptitle(head, x=0.008, ha="left", fontsize=11, color=INK)
     return figures.saved(figure, path)
-
-
-def _point(axis: Any, row: float, cell: dict[str, float], color: str, *, hollow: bool = False) -> None:
-    axis.hlines(row, cell["low"], cell["high"], color=color, linewidth=1.6, alpha=0.7, zorder=3)
-    face = "white" if hollow else color
-    axis.plot(cell["mean"], row, "o", color=color, markerfacecolor=face, markersize=6.5, zorder=4)

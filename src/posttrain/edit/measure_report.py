@@ -52,8 +52,7 @@ def picture(result: dict[str, Any], path: Path) -> Path:
     for axis, (kind, rows) in zip(axes[0], panels.items(), strict=False):
         for place, language in enumerate(languages):
             if cell := rows.get(language):
-                axis.plot([cell["low"], cell["high"]], [place, place], color=COLORS[kind], linewidth=2.2)
-                axis.plot(cell["mean"], place, "o", color=COLORS[kind], clip_on=False)
+                figures.across(axis, place, cell, COLORS[kind])
         axis.set_xlim(0, 1)
         axis.set_title(TITLES[kind].format(**result), color=INK, loc="left", fontsize=9.5, fontweight="bold")
         figures.frame(axis, "both")
